@@ -237,7 +237,7 @@ def _edges(cuts: Array) -> tuple[Array, NDArray[np.bool_]]:
 
 
 @cache
-def _legendre(points: int) -> tuple[Array, Array]:
+def legendre(points: int) -> tuple[Array, Array]:
     """Gauss–Legendre nodes and weights on (0, 1)."""
     t, w = np.polynomial.legendre.leggauss(points)
     return (1 + t) / 2, w / 2
@@ -246,7 +246,7 @@ def _legendre(points: int) -> tuple[Array, Array]:
 def _panels(cuts: Array, rule: Rule) -> tuple[Array, Array]:
     """Nodes, and weights times the standard normal density, over all panels, along the last axis."""
     edges, is_cut = _edges(cuts)
-    t, w = _legendre(rule.points)
+    t, w = legendre(rule.points)
     part = np.arange(rule.parts)
     width = np.diff(edges)[..., None] / rule.parts
     low = edges[..., :-1, None] + width * part

@@ -218,7 +218,7 @@ def size_expanded(expr: sp.Expr) -> float:
     --------
     >>> x = sp.Symbol("x")
     >>> size_expanded((x + sp.sqrt(2)) ** 2), size_expanded(sp.exp((x + 1) ** 9))
-    (12.0, 38.0)
+    (10.0, 21.0)
     """
     return _expanded_size(expr)[1]
 

@@ -60,8 +60,13 @@ def denominator_of_powers(program: Program, small: sp.Symbol) -> int:
 
 def _root(weights: Weights, small: Set[sp.Symbol]) -> sp.Expr:
     """The root of the small factor of a variance; 1 where the mean or the biases do not have it as well."""
-    powers = weights.variance.as_powers_dict()
+    given = weights.variance
+    given = sp.factor_terms(sp.together(given)) if given.free_symbols & small else given
+    powers = given.as_powers_dict()
     factor = sp.Mul(*(base**power for base, power in powers.items() if base in small))
+    left = (given / factor).subs(dict.fromkeys(small, sp.S.Zero))
+    if left == 0 or left.has(sp.zoo, sp.nan, sp.oo):
+        return sp.S.One  # what is left is not of order 1
     root = sp.sqrt(factor)
     others = (weights.mean / root, weights.bias_mean / root, weights.bias_variance / factor)
     return root if all(_stays(part, small) for part in others) else sp.S.One

@@ -22,6 +22,7 @@ from derivations.activations import Activation
 from derivations.gaussian.corners import DISTANCE, Side, corners
 from derivations.piecewise import IsolatedRoot
 from numerics.compile import compile_expression
+from numerics.quadrature import legendre
 
 Array = NDArray[np.float64]
 Whole = NDArray[np.intp]
@@ -310,13 +311,6 @@ def _counted(counts: Whole) -> Whole:
 
 def _density(z: Array) -> Array:
     return np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
-
-
-@cache
-def legendre(size: int) -> tuple[Array, Array]:
-    """Gauss–Legendre nodes and weights on (0, 1)."""
-    t, w = np.polynomial.legendre.leggauss(size)
-    return (1 + t) / 2, w / 2
 
 
 @cache

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from numerics.kernels.panels import Panels, interpolation, legendre
+from numerics.kernels.panels import Panels, interpolation
 from numerics.kernels.tables import interpolated, octaves
+from numerics.quadrature import legendre
 
 Array = NDArray[np.float64]
 

@@ -15,6 +15,7 @@ import sympy as sp
 
 from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
 from numerics.pytorch.draws import with_kind
+from numerics.pytorch.guards import unwrapped
 from numerics.pytorch.reader import Reader
 from numerics.pytorch.rules import FUNCTIONS, function_rule, rule_of
 from numerics.pytorch.sizes import shape_of_state
@@ -135,6 +136,14 @@ class Graph:
 
             def is_leaf_module(self, module: Any, name: str) -> bool:
                 return rule_of(module, None) is not None or super().is_leaf_module(module, name)
+
+            def call_module(self, module: Any, forward: Any, args: Any, kwargs: Any) -> Any:
+                inner = unwrapped(module)  # a submodule may be compiled by itself
+                return (
+                    inner(*args, **kwargs)
+                    if inner is not module
+                    else super().call_module(module, forward, args, kwargs)
+                )
 
             def to_bool(self, obj: Any) -> bool:
                 found = outer.known_at(obj.node, self.graph, "a condition")

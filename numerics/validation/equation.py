@@ -37,6 +37,8 @@ _STEPS = 16
 _LARGER = 4
 #: Networks from which it is seen whether layers are short.
 _FEW = 20_000
+#: Networks from which it is seen how their spread falls with the size, and by how much more it may be.
+_TRIED, _SURELY = 400, 1.1
 #: How often a time is cut to a quarter in which the layers of networks are too long for the limit.
 SHORTENED = 6
 
@@ -255,20 +257,22 @@ class Sizes:
         return np.array([small, -large]) / (small - large)
 
     @classmethod
-    def of(cls, sizes: tuple[int, int], wanted: float, cost: Callable[[int], float], most: int = MOST) -> Sizes:
-        """Samples with which the extrapolated mean has the noise of that many samples, at the least cost."""
-        weights = np.abs(cls(sizes, (0, 0)).weights)
+    def of(
+        cls, sizes: tuple[int, int], wanted: float, cost: Callable[[int], float], most: int = MOST, fall: float = 1.0
+    ) -> Sizes:
+        """Samples with which the extrapolated mean has the noise of that many of the smaller size, at the least cost; larger ones spread by less."""
+        weights = np.abs(cls(sizes, (0, 0)).weights) * [1.0, fall]
         roots = np.sqrt([cost(size) for size in sizes])
         counts = wanted * float(weights @ roots) * weights / roots
         small, large = (int(np.clip(np.ceil(n), 2, most)) for n in counts)
         return cls(sizes, (small, large))
 
 
-def network_sizes(s: Setting, wanted: float, larger: int = 0) -> Sizes:
+def network_sizes(s: Setting, wanted: float, larger: int = 0, fall: float = 1.0) -> Sizes:
     """The smallest two sizes, or larger ones."""
     first = s.depth or s.smallest * s.ratio**larger
     sizes = first, first * s.ratio
-    return Sizes(sizes, (s.samples, s.samples)) if s.samples else Sizes.of(sizes, wanted, s.cost)
+    return Sizes(sizes, (s.samples, s.samples)) if s.samples else Sizes.of(sizes, wanted, s.cost, fall=fall)
 
 
 @dataclass(frozen=True)
@@ -303,14 +307,16 @@ def of_samples(
     for x, count in zip(drawn, sizes.samples, strict=True):
         for k, f in enumerate(functions):
             values = f(x)
-            means[k].append(values.mean(axis=0))
-            spreads[k].append(np.atleast_2d(np.cov(values.T)) / count)
+            with np.errstate(all="ignore"):  # networks that exploded have no mean, which is said where it is used
+                means[k].append(values.mean(axis=0))
+                spreads[k].append(np.atleast_2d(np.cov(values.T)) / count)
     first, second = sizes.weights
     out = []
     for (small, large), (rough, fine) in zip(means, spreads, strict=True):
-        whole = first * small + second * large
-        # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
-        left = (whole - large) * 2.0 / sizes.sizes[1]
+        with np.errstate(all="ignore"):
+            whole = first * small + second * large
+            # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
+            left = (whole - large) * 2.0 / sizes.sizes[1]
         out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left, small))
     return out
 
@@ -324,27 +330,41 @@ def flow_of_networks(s: Setting, seed: Seed) -> Iterator[Row]:
     right, wrong = s.solutions()
     moved = np.abs(wrong - right)
     flat: Callable[[Array], Array] = lambda x: x.reshape(len(x), -1)  # noqa: E731
-    spread = flat(s.networks(s.smallest, 400, pilot)).std(axis=0)
+    tried = zip((s.smallest, s.smallest * s.ratio), (pilot, *spawn(pilot, 1)), strict=True)
+    with np.errstate(all="ignore"):
+        spread, next_spread = [flat(s.networks(size, _TRIED, one)).std(axis=0) for size, one in tried]
     shown = [k for k in range(len(right)) if moved[k] > 1e-3 * max(spread[k], np.abs(right[k]))]
     if not shown:
+        if np.any(moved > 1e-3 * np.abs(right)):
+            raise _unseen(s, spread, moved)
         raise ValueError(
             "nothing moves: the flow's solution at t hardly differs from its start; choose another start or a longer time"
         )
     # of a flow that networks follow without noise, such as one neuron's, two samples say all
     asked = np.array([z_error(moved[k], CONTROL_LEVEL) for k in shown])
     wanted = float(np.max(spread[shown] / asked)) ** 2
+    # wider networks differ less from each other: no more of them are drawn than the error asks
+    fall = min(1.0, _SURELY * float(np.max(next_spread[shown] / np.maximum(spread[shown], 1e-300))))
     for larger in range(_LARGER):
-        sizes = network_sizes(s, wanted, larger)
+        sizes = network_sizes(s, wanted, larger, fall)
         (found,) = extrapolated(s.networks, [flat], sizes, main)
         errors = np.sqrt(np.diag(found.covariance))
+        if not np.all(np.isfinite(errors[shown])):
+            raise _unseen(s, spread, moved)
         left = np.abs(found.left)
         if s.depth or np.all(left[shown] < np.maximum(errors, 1e-2 * moved)[shown] / 4):
             break
-        # wider networks differ less from each other: no more of them are drawn than the error asks
-        wanted *= min(1.0, float(np.max(errors[shown] / asked)) ** 2)
+        wanted *= min(1.0, float(np.max(errors[shown] / asked)) ** 2) * fall**2
     for k in shown:
         error, bias = float(errors[k]), float(left[k])
         if spread[k] < 1e-9 * moved[k]:  # networks without noise: what is left over is the only error
             error, bias = bias, 0.0
         claim = f"{s.limit.states[k]} of the flow: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated"
         yield number_row(claim, Estimate(float(found.mean[k]), error), float(right[k]), float(wrong[k]), bias)
+
+
+def _unseen(s: Setting, spread: Array, moved: Array) -> ValueError:
+    return ValueError(
+        f"networks of {s.sized(s.smallest)} differ from each other by {np.max(spread):.1g} and more, where the flow and its control differ by "
+        f"{np.max(moved):.1g}: their mean is not seen, as where some grow without bound before the flow does; take a shorter time"
+    )

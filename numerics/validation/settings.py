@@ -11,6 +11,7 @@ from derivations import Derivation
 from derivations.architectures import Recipe
 from derivations.diffusion import Flow
 from derivations.limits import CollapseDiffusion
+from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
@@ -53,6 +54,12 @@ def settings_of(
         return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_matrix(recipe.coordinates, "K"))]
     if np.ndim(x0) == 0 and (recipe.coordinates > 1 or _centred(recipe, x0)):
         x0 = np.asarray(x0, dtype=float) * starting_states(recipe)
+    if LayerMoments(recipe.program(), 1).is_projected:
+        raise ValueError(
+            "the layer adds to a projection of its state, as rms_norm(x) + eps*A(x) does: until the next layer projects them, states are off "
+            "those of the limit by L^(-1/2); say the projection behind the sum, as rms_norm(x + eps*A(x)), which has the same limit, and "
+            "compare networks of that"
+        )
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
     if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
         start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]

@@ -290,8 +290,9 @@ class WideSetting(Setting):
 
     def seen(self, x: Array) -> Array:
         """Means over the neurons where these are states, then second moments."""
-        means = x.mean(axis=1)[:, : len(self.limit.states) - len(self._moments)]
-        gram = np.einsum("nia,nib->nab", x, x) / x.shape[1]
+        with np.errstate(all="ignore"):  # networks that exploded are counted
+            means = x.mean(axis=1)[:, : len(self.limit.states) - len(self._moments)]
+            gram = np.einsum("nia,nib->nab", x, x) / x.shape[1]
         return np.concatenate([means, _entries(gram, self.matrix, self._moments)], axis=1)[:, None, :]
 
     def sized(self, size: int) -> str:

@@ -68,8 +68,7 @@ class HeldSum(HeldMean):
 
 def with_sums(expr: sp.Expr) -> sp.Expr:
     """The expression with sums in the place of their names; other names stay."""
-    names = {symbol: symbol.value for symbol in names_in(expr, HeldSum)}
-    return expr.xreplace(names) if names else expr
+    return with_means(expr, HeldSum)
 
 
 def held(expr: sp.Expr, variables: Iterable[sp.Symbol]) -> sp.Expr:
@@ -106,9 +105,9 @@ def released(expr: sp.Expr) -> sp.Expr:
     return with_means(expr.replace(Held, lambda inside: inside) if expr.has(Held) else expr)
 
 
-def with_means(expr: sp.Expr) -> sp.Expr:
-    """The expression with means in the place of their names."""
-    names = {symbol: symbol.value for symbol in names_in(expr, HeldMean)}
+def with_means(expr: sp.Expr, kind: type[HeldMean] = HeldMean) -> sp.Expr:
+    """The expression with means in the place of their names, or of those of one kind."""
+    names = {symbol: symbol.value for symbol in names_in(expr, kind)}
     return expr.xreplace(names) if names else expr
 
 

@@ -55,7 +55,8 @@ def taylor(expr: sp.Expr, order: int) -> Series:
     if poles:
         first = min(poles)
         raise NoLimit(
-            f"{brief(expr)} grows like {poles[first] * step**first} as ε tends to 0; for an activation subtract φ(0), its value at 0, since else all "
+            f"{brief(expr)} grows like {poles[first] * step**first} as ε tends to 0: such a layer is no small step; scale it down "
+            "(scalings(net) finds the sizes that have a limit), or, where an activation is zoomed, subtract its value at 0, since else all "
             "inputs look the same after one layer"
         )
     return tuple(found.get(k, sp.S.Zero) for k in range(order + 1))

@@ -6,6 +6,7 @@ import sympy as sp
 
 from derivations import Network, Weights, average, derive, epsilon, layer_norm, relu, rms_norm, symbols
 from derivations.errors import DerivationError
+from numerics import validate
 
 A, B = Weights("A"), Weights("B")
 
@@ -69,6 +70,13 @@ def test_networks_drawn_by_hand_turn_as_the_projected_limit_says():
     assert abs(overlap.mean() - 1) > 10 * (
         error + bias
     )  # neurons without the drift, as if the norm did not act on what is added
+
+
+def test_networks_are_compared_behind_the_projection():
+    branch = A(relu(B(rms_norm(symbols.state))))
+    before = derive(Network(rms_norm(symbols.state) + epsilon * branch, width=3))
+    with pytest.raises(ValueError, match="say the projection behind the sum"):
+        validate(before, quick=True)
 
 
 def test_a_map_that_is_no_projection_is_refused():

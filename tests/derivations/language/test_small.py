@@ -62,6 +62,13 @@ def test_networks_are_drawn_with_that_variance():
     assert np.array_equal(first, second)
 
 
+@pytest.mark.parametrize("variance", [1 / (L + 1), (L + 1) / L**2, 1 / L + 1 / L**2, epsilon**2 + epsilon**3])
+def test_a_variance_that_is_small_to_first_order_is_so(variance):
+    assert limit(lambda x: x + Weights("A", variance=variance)(relu(x))) == limit(
+        lambda x: x + epsilon * Weights("A")(relu(x))
+    )
+
+
 def test_biases_that_are_not_small_keep_the_matrix_as_it_is():
     with pytest.raises(NoLimit, match="moves the state by A even at"):
         limit(lambda x: x + Weights("A", variance=epsilon**2, bias_variance=1)(x))

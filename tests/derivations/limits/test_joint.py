@@ -229,7 +229,7 @@ def test_unequal_rates_keep_the_slower_slope():
         (lambda: shaped_relu(rate=sp.Rational(1, 4)), "correlations of all inputs collapse to 1"),
         (lambda: joint_limit(ShapedMLP(tanh, a=a, rate=sp.Rational(1, 4))), "norms settle at 1"),
         (lambda: joint_limit(ShapedMLP(silu, a=a, rate=sp.Rational(1, 4))), "norms explode"),
-        (lambda: joint_limit(ShapedMLP(softplus, a=a)), r"subtract φ\(0\)"),
+        (lambda: joint_limit(ShapedMLP(softplus, a=a)), r"subtract its value at 0"),
         (lambda: joint_limit(ShapedMLP(Activation("square", x**2), a=a)), "slope 0 at 0"),
         (lambda: joint_limit(MLP(tanh, inputs=2)), "settle at V = 1 .* leaves 1"),
         (lambda: joint_limit(MLP(gelu, inputs=2)), "norms leave V = 1"),

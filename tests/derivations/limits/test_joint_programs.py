@@ -191,7 +191,7 @@ def test_given_the_gram_matrix_neurons_depend_on_each_other():
         (lambda x: x + epsilon * A(relu(x)) + epsilon**2 * sp.tanh(x), NotClosed, r"has the part tanh\(x\)$"),
         (lambda x: A(dropout(x, HALF)), NoLimit, "moves the Gram matrix by V"),
         (lambda x: 2 * A(x) / 3, NoLimit, "moves the Gram matrix by"),
-        (lambda x: A(rms_norm(x)), NoLimit, "moves the Gram matrix by"),
+        (lambda x: A(rms_norm(x)), NoLimit, "towards 1 within few layers"),
         (lambda x: Weights("A", bias_mean=1)(x), NotClosed, "multiple of the state"),
         (lambda x: x + average(x), NotClosed, "multiple of the state"),
         (lambda x: x * (1 + average(x) ** 2), NotClosed, "lasts through the skip"),

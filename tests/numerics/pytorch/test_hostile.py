@@ -306,7 +306,7 @@ def test_what_is_not_read_right_is_refused_by_name(make, said):
             lambda b, x: x + torch.where(b.a(x).argmax(-1, keepdim=True) == 0, x, b.c(x)),
             "argmax .* looks for the largest",
         ),
-        (lambda b, x: x + b.a(torch.tril(x)), "tril .* has no rule"),
+        (lambda b, x: x + b.a(torch.tril(x)), "triangles are known of scores"),
         (lambda b, x: x + b.a(x) * F.cosine_similarity(x, b.c(x), dim=-1)[..., None], "cosine_similarity"),
         (lambda b, x: x + b.a(x.mean(0, keepdim=True)), "mean is known over the neurons, "),
     ],

@@ -262,6 +262,18 @@ def test_averages_that_make_another_grid_are_refused():
             from_torch(nn.Sequential(pool, nn.Conv2d(N, N, 1)), positions=(3, 3))
 
 
+def test_submodules_that_are_compiled_are_read_as_they_were_before():
+    inner = nn.Sequential(nn.Linear(N, N), nn.GELU())
+    plain = from_torch(Calls(lambda b, x: x + b.a(b.m(x)), a=nn.Linear(N, N), m=inner))
+    compiled = from_torch(
+        Calls(lambda b, x: x + b.a(b.m(x)), a=nn.Linear(N, N), m=torch.compile(inner, backend="eager"))
+    )
+    assert len(compiled.modules) == len(plain.modules) == 2
+    assert [draw for _, draw in compiled.modules] == [draw for _, draw in plain.modules]
+    assert str(compiled.layer).replace("m__orig_mod_0", "m_0") == str(plain.layer)
+    assert str(plain.layer) != str(from_torch(Calls(lambda b, x: x + b.a(b.m(x)), a=nn.Linear(N, N), m=inner[0])).layer)
+
+
 def test_heads_that_share_keys_share_their_matrices():
     names = {node.weights.name for node in from_torch(Decoder(interleaved, keys=2), positions=2).layer.atoms(Applied)}
     assert {"k_1", "k_2", "v_1", "v_2", "q_1", "q_4"} <= names

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import ResNet, derive, relu
+from derivations import GatedBlock, ResNet, derive, relu
 from derivations.diffusion import Flow
+from numerics import validate
 from numerics.validation.base import QUICK_SCALE, SCALE, spawn
 from numerics.validation.equation import _falls, flow_of_networks, most_powerful
 from numerics.validation.settings import settings_of
@@ -90,3 +91,14 @@ def test_layers_are_judged_by_no_more_networks_than_are_compared(monkeypatch):
         assert [size for size, _ in drawn] == [16, 32, 64]  # each size once
         ((counts[name], *_),) = {tuple(count for _, count in drawn)}
     assert counts["quick"] < counts["full"] / 2  # the control, 5 % off, asks for more
+
+
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_networks_that_grow_without_bound_before_the_flow_are_told(seed):
+    d = derive(GatedBlock(relu, width=sp.oo))  # K' = K²/2, infinite at t = 2
+    with pytest.raises(
+        ValueError, match=r"networks of depth and width 16 differ from each other by .* take a shorter time"
+    ):
+        validate(d, quick=True, seed=seed)
+    with pytest.raises(ValueError, match="nothing moves"):  # the control
+        validate(d, t=1e-9, quick=True, seed=seed)
