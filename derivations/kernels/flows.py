@@ -8,7 +8,7 @@ from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
 from derivations.kernels.means import slope_of
-from derivations.language.statements import Matrix, Mean, Mix, Program
+from derivations.language.statements import Back, Matrix, Mean, Mix, Program
 from derivations.limits import width_limit
 from derivations.limits.tangents import tangent_flow
 from derivations.symbols import state, step
@@ -62,6 +62,28 @@ def ntk(architecture: Recipe) -> Flow:
     program = architecture.program()
     require_slopes(program)
     return tangent_flow(program, architecture.coordinates)
+
+
+def keeps_zero(program: Program) -> bool:
+    r"""Whether a layer without noise of its own puts out 0 for the input 0: functions are 0 there, and there are no biases.
+
+    The flow of K does not tell for a function that jumps at 0: :math:`\mathbb{E}\,\mathrm{sign}(\sqrt K Z)^2 = 1` for every K > 0.
+
+    Examples
+    --------
+    >>> from derivations import ResNet, parse_activation, sigmoid
+    >>> keeps_zero(ResNet(parse_activation("sign(x)"), width=4).program()), keeps_zero(ResNet(sigmoid, width=4).program())
+    (True, False)
+    """
+    values: dict[sp.Symbol, sp.Expr] = {state: sp.S.Zero}
+    for s in program.statements:
+        if isinstance(s, Matrix | Back):
+            plain = s.weights.bias_variance == 0 and s.weights.bias_mean == 0
+            if plain and s.body.xreplace(values) == 0:
+                values[s.symbol] = sp.S.Zero
+        elif isinstance(s, Mean | Mix):
+            values[s.symbol] = s.body.xreplace(values)
+    return bool(program.update.xreplace(values) == 0)
 
 
 def require_slopes(program: Program, what: str = "tangent kernel") -> None:

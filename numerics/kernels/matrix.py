@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from derivations.architectures import Recipe
 from derivations.errors import shown, unknown
+from derivations.kernels.flows import keeps_zero
 from numerics import given
 from numerics.compile.jit import uses_jit
 from numerics.kernels.correlation import CorrelationMap, affine_map
@@ -157,6 +158,7 @@ def kernel_matrices(
             found = solve_coupled(single, tangent, features, split, t, tolerance, pool)
         return _finite(found, tangent, t)
     flow = derived_flow(single, tangent)
+    still = np.flatnonzero(~rows.reshape(len(rows), -1).any(axis=1)) if keeps_zero(single.program()) else []
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)
@@ -165,6 +167,9 @@ def kernel_matrices(
         else:
             inputs = Inputs(features, split, size)
             found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
+    for matrix in found if len(still) else ():  # networks put out 0 there, whatever the flow says of small inputs
+        matrix[[k for k in still if split is None or k < split]] = 0.0
+        matrix[:, [k - (split or 0) for k in still if split is None or k >= split]] = 0.0
     return _finite(found, tangent, t)
 
 

@@ -335,3 +335,15 @@ def test_tiny_inputs_keep_their_scale(inner):
         small, tiny = (kernel_matrix(network, directions * size, 0.5, kind) / size**2 for size in (1e-6, 1e-100))
         assert np.allclose(tiny, small, rtol=1e-8)
         assert not np.allclose(tiny * 1.000001, small, rtol=1e-8)  # the control
+
+
+@pytest.mark.parametrize(("jump", "of_zero"), [("sign(x)", 0.0), ("heaviside(x)", 0.25)])
+@pytest.mark.parametrize("two", [False, True], ids=["one block", "two blocks"])
+def test_an_input_of_zeros_is_what_networks_make_of_it(jump, of_zero, two):
+    """sign(0) = 0 keeps a zero input at 0, though E sign(√K Z)² = 1 for every K > 0; a step of 1/2 at 0 leaves at once."""
+    network = ResNet(parse_activation(jump), width=sp.oo)
+    x = np.array([[1.0, 0.5], [0.0, 0.0]])
+    matrix = kernel_matrix(network, x, t=0.5, other=x if two else None)
+    assert matrix[1, 1] == pytest.approx(of_zero)
+    assert (matrix[0, 1] == matrix[1, 1] == 0.0) == (jump == "sign(x)")
+    assert matrix[0, 0] > 0.5
