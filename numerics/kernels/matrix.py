@@ -158,7 +158,7 @@ def kernel_matrices(
             found = solve_coupled(single, tangent, features, split, t, tolerance, pool)
         return _finite(found, tangent, t)
     flow = derived_flow(single, tangent)
-    still = np.flatnonzero(~rows.reshape(len(rows), -1).any(axis=1)) if keeps_zero(single.program()) else []
+    zeros = ~rows.reshape(len(rows), -1).any(axis=1) & keeps_zero(single.program())
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)
@@ -167,9 +167,9 @@ def kernel_matrices(
         else:
             inputs = Inputs(features, split, size)
             found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
-    for matrix in found if len(still) else ():  # networks put out 0 there, whatever the flow says of small inputs
-        matrix[[k for k in still if split is None or k < split]] = 0.0
-        matrix[:, [k - (split or 0) for k in still if split is None or k >= split]] = 0.0
+    for matrix in found if zeros.any() else ():  # networks put out 0 there, whatever the flow says of small inputs
+        matrix[zeros[:split]] = 0.0
+        matrix[:, zeros[split or 0 :]] = 0.0
     return _finite(found, tangent, t)
 
 
