@@ -158,7 +158,8 @@ def kernel_matrices(
             found = solve_coupled(single, tangent, features, split, t, tolerance, pool)
         return _finite(found, tangent, t)
     flow = derived_flow(single, tangent)
-    zeros = ~rows.reshape(len(rows), -1).any(axis=1) & keeps_zero(single.program())
+    still = keeps_zero(single.program())
+    zeros = np.array([still and not row.any() for row in rows])
     with one_thread():
         if flow.flow.linear or flow.flow.scale_free:
             uses_jit(backend, 0, _no_kernel)
