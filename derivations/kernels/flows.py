@@ -71,19 +71,28 @@ def keeps_zero(program: Program) -> bool:
 
     Examples
     --------
-    >>> from derivations import ResNet, parse_activation, sigmoid
+    >>> from derivations import PreNormResNet, ResNet, parse_activation, relu, sigmoid
     >>> keeps_zero(ResNet(parse_activation("sign(x)"), width=4).program()), keeps_zero(ResNet(sigmoid, width=4).program())
     (True, False)
+    >>> keeps_zero(PreNormResNet(relu, width=4).program())  # 0/0
+    False
     """
     values: dict[sp.Symbol, sp.Expr] = {state: sp.S.Zero}
+
+    def at_zero(body: sp.Expr) -> sp.Expr:
+        try:
+            return body.xreplace(values)
+        except TypeError:  # cases of 0/0, where a norm is 0
+            return sp.nan
+
     for s in program.statements:
         if isinstance(s, Matrix | Back):
             plain = s.weights.bias_variance == 0 and s.weights.bias_mean == 0
-            if plain and s.body.xreplace(values) == 0:
+            if plain and at_zero(s.body) == 0:
                 values[s.symbol] = sp.S.Zero
         elif isinstance(s, Mean | Mix):
-            values[s.symbol] = s.body.xreplace(values)
-    return bool(program.update.xreplace(values) == 0)
+            values[s.symbol] = at_zero(s.body)
+    return bool(at_zero(program.update) == 0)
 
 
 def require_slopes(program: Program, what: str = "tangent kernel") -> None:
