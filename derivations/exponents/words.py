@@ -205,7 +205,9 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
         )
     assert course.power is not None
     if course.power == 1:
-        return (f"{far}, the mean square of the neurons grows exponentially in the time, the depth times the monomial.",)
+        return (
+            f"{far}, the mean square of the neurons grows exponentially in the time, the depth times the monomial.",
+        )
     power = 1 / (1 - course.power)
     grown = "in proportion to the time" if power == 1 else f"like the power {power} of the time"
     grown = f"at most {grown}" if course.kind == "at most" else grown
