@@ -112,7 +112,7 @@ class Constant(sp.NumberSymbol):
 class Whole(Constant):
     """A constant that algebra cannot take apart, as an unevaluated mean: it stays one number whatever is asked.
 
-    It is evaluated once, to 28 digits, since a mean over two numbers takes seconds for more; SymPy is told how many there are, and leaves a
+    It is evaluated once, to 28 digits, since a mean over two numbers takes seconds for more; it carries their number, so that SymPy leaves a
     sign open that they do not decide.
     """
 

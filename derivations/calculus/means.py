@@ -14,7 +14,7 @@ from derivations.constants import Constant, Whole
 from derivations.diffusion import Diffusion
 
 F = TypeVar("F", bound=Callable[..., Any])
-_NOTHING = sp.Rational(1, 10**20)  # a mean below it is not told from 0
+_NOTHING = sp.Rational(1, 10**20)  # a mean below it is not distinguished from 0
 
 
 def constants(process: Diffusion) -> list[sp.Expr]:

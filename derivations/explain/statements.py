@@ -55,7 +55,7 @@ def network_steps(recipe: Recipe) -> list[Step]:
     """The statements of one layer in order with the laws of its weights, and the activations that they name."""
     layer, moved = sizes_in_front(_named(recipe), {step})
     why = (
-        (" Small factors of a matrix's entries stand in front of what it puts out, which has the same law. ",)
+        (" Small factors of a matrix's entries stand in front of what it puts out, which has the same law.",)
         if moved
         else ()
     )

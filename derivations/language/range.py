@@ -40,16 +40,14 @@ def followed_by_projection(program: Program) -> Program:
     NotClosed
         If that joins positions.
     """
-    rule: dict[sp.Symbol, sp.Expr] = {step: sp.S.Zero}
-    still = [s for s in program.xreplace(rule).statements]
-    update = program.update.xreplace(rule)
-    needed = set(update.free_symbols)
-    for s in reversed(still):
+    still = program.xreplace({step: sp.S.Zero})
+    needed = set(still.update.free_symbols)
+    for s in reversed(still.statements):
         if s.symbol in needed:
             needed |= read_symbols(s)
     again: dict[sp.Symbol, sp.Expr] = {state: program.update}
     added = []
-    for s in still:
+    for s in still.statements:
         if s.symbol not in needed:
             continue
         if not isinstance(s, Mean) or s.pair:
@@ -59,4 +57,4 @@ def followed_by_projection(program: Program) -> Program:
         symbol = sp.Dummy(s.symbol.name, **s.symbol.assumptions0)
         added.append(replace(s, symbol=symbol, body=s.body.xreplace(again)))
         again[s.symbol] = symbol
-    return replace(program, statements=(*program.statements, *added), update=update.xreplace(again))
+    return replace(program, statements=(*program.statements, *added), update=still.update.xreplace(again))

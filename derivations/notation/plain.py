@@ -22,6 +22,18 @@ GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", stric
 }  # fmt: skip
 
 
+class ShownRoot(sp.Symbol):
+    """A root that is text already; it sorts as any symbol does."""
+
+    __slots__ = ()
+
+    @classmethod
+    def class_key(cls) -> tuple[int, int, str]:
+        """That of a symbol, so that factors keep their order."""
+        key: tuple[int, int, str] = sp.Symbol.class_key()
+        return key
+
+
 def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
     r"""A product with its square roots of what is positive as one symbol, called as the root of all is shown.
 
@@ -43,9 +55,9 @@ def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
         over, under = [base for base in over if not base.is_Integer], [sp.Integer((number**2 * whole).q), *under]
         rest = [f for f in rest if not f.is_Rational]
     if not over:
-        return sp.Mul(*rest, 1 / sp.Symbol(shown(sp.Mul(*under, evaluate=len(under) == 1)), positive=True))
+        return sp.Mul(*rest, 1 / ShownRoot(shown(sp.Mul(*under, evaluate=len(under) == 1)), positive=True))
     inside = sp.Mul(*over) / sp.Mul(*under)
-    return sp.Mul(*rest, sp.Symbol(shown(inside), positive=True))
+    return sp.Mul(*rest, ShownRoot(shown(inside), positive=True))
 
 
 class PlainPrinter(PatternPrinter, StrPrinter):
@@ -78,12 +90,13 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
-        if expr.name.startswith("sqrt("):  # roots that stand together are text already, with the braces of cases
-            return str(expr.name)
         name = re.sub(r"[\\{}]", "", expr.name)
         return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 
     _print_Dummy = _print_Symbol
+
+    def _print_ShownRoot(self, expr: ShownRoot) -> str:
+        return str(expr.name)
 
     def _print_Mul(self, expr: sp.Mul) -> str:
         """Square roots stand together."""

@@ -90,6 +90,7 @@ INTERNAL = {
     "Logistic",
     "ReciprocalSinh",
     "ReciprocalExpm1",
+    "ShownRoot",
 }
 #: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).
 NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses__()}
