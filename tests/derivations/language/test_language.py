@@ -165,12 +165,15 @@ def test_every_recipe_is_a_program(kind):
         ),
         ("x + eps*self_attention(rms_norm(x), heads=2, size=8)", x + epsilon * self_attention(rms_norm(x), 2, 8)),
         ("x + eps*over_positions(normalised_sum(A(x)*other(C(x)))*other(D(x)))", None),
-        ("x + eps*max(A(x), B(x), 1)", x + epsilon * sp.Max(A(x), B(x), 1)),
+        ("x + eps*max(A(x), C(x), 1)", x + epsilon * sp.Max(A(x), Weights("C")(x), 1)),
         ("x + eps*A(torch.minimum(relu(x), 6))", x + epsilon * A(sp.Min(relu(x), 6))),
-        ("x + eps*A(where(B(x) > 0, x, tanh(x)))", x + epsilon * A(sp.Piecewise((x, B(x) > 0), (sp.tanh(x), True)))),
         (
-            "x + eps*A((0 < B(x) <= 1)*x)",
-            x + epsilon * A(x * sp.Piecewise((1, (B(x) > 0) & (B(x) <= 1)), (0, True))),
+            "x + eps*A(where(B(x, out=4*n) > 0, x, tanh(x)))",
+            x + epsilon * A(sp.Piecewise((x, B(x) > 0), (1, True))),
+        ),
+        (
+            "x + eps*A((0 < C(x) <= 1)*x)",
+            x + epsilon * A(x * sp.Piecewise((1, (Weights("C")(x) > 0) & (Weights("C")(x) <= 1)), (0, True))),
         ),
     ],
 )
