@@ -168,8 +168,8 @@ def test_every_recipe_is_a_program(kind):
         ("x + eps*max(A(x), C(x), 1)", x + epsilon * sp.Max(A(x), Weights("C")(x), 1)),
         ("x + eps*A(torch.minimum(relu(x), 6))", x + epsilon * A(sp.Min(relu(x), 6))),
         (
-            "x + eps*A(where(B(x, out=4*n) > 0, x, tanh(x)))",
-            x + epsilon * A(sp.Piecewise((x, B(x) > 0), (1, True))),
+            "x + eps*A(where(C(x) > 0, x, 1))",
+            x + epsilon * A(sp.Piecewise((x, Weights("C")(x) > 0), (1, True))),
         ),
         (
             "x + eps*A((0 < C(x) <= 1)*x)",
