@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation, from_expression
 from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.syntax import refuse, shorten, syntax, variables
 from derivations.activations.terms import MAX_EXPONENT, POINTS, Term, combine, number, power
@@ -88,7 +88,7 @@ def parse_activation(text: str) -> Activation:
                 f"{shorten(ast.unparse(node))} in a formula has no argument",
                 f"write the variable first, as in {node.func.id}(x)",
             )
-    return as_activation(_term(body, text).expr)
+    return from_expression(_term(body, text).expr)
 
 
 def _member(call: ast.Call, text: str) -> Activation:
@@ -103,7 +103,7 @@ def _member(call: ast.Call, text: str) -> Activation:
             refuse(f"{name} has no parameters, got {shorten(ast.unparse(call))}", f"write {name} or {name}(x)")
         if word.parameters:
             refuse(f"{shorten(ast.unparse(call))} holds no variable", f"write it first, as in {name}(x, ...)")
-        return as_activation(_term(call, text).expr)
+        return from_expression(_term(call, text).expr)
     return _of_family(name, word, _parameters(name, call, call.args, text))
 
 

@@ -235,9 +235,9 @@ class _Builder(ast.NodeVisitor):
 
     def _where(self, node: ast.Call) -> sp.Expr:
         """One of two bodies, as a comparison says."""
-        if len(node.args) != 3 or node.keywords or not isinstance(node.args[0], ast.Compare):
-            _refuse(f"{ast.unparse(node)[:60]} is no choice by a comparison", "write where(B(x) > 0, A(x), 0)")
         condition, *branches = node.args
+        if len(branches) != 2 or node.keywords or not isinstance(condition, ast.Compare):
+            _refuse(f"{ast.unparse(node)[:60]} is no choice by a comparison", "write where(B(x) > 0, A(x), 0)")
         inside, outside = map(self.visit, branches)
         self.statements.pop()
         return sp.Piecewise((inside, self._condition(condition)), (outside, True))
