@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import sympy as sp
 from sympy.polys.domains import QQ
@@ -10,6 +11,7 @@ from sympy.polys.orderings import lex
 from sympy.polys.rings import PolyElement, PolyRing
 
 from derivations.gaussian.joint import GaussianJointExpectation
+from derivations.gaussian.node import GaussianMean
 
 
 def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
@@ -21,15 +23,34 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     >>> expanded((x + y) ** 2 / y), expanded(sp.exp(x * (x + 1)) * (x + 1))
     (x**2/y + 2*x + y, x*exp(x)*exp(x**2) + exp(x)*exp(x**2))
     """
+    means: dict[GaussianMean, sp.Symbol] = {}
+    named = _with_names(expr, means)
+    if means:
+        return expanded(named, **hints).xreplace({name: _mean_expanded(mean, **hints) for mean, name in means.items()})
     leaves: dict[sp.Expr, int] = {}
     if not _is_polynomial(expr, leaves):
-        whole = {node: sp.Dummy("E", real=True) for node in expr.atoms(GaussianJointExpectation)}
-        return sp.expand(expr.xreplace(whole), **hints).xreplace({name: node for node, name in whole.items()})
+        return sp.expand(expr, **hints)
     if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
         return expr
     ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
     known = dict(zip(leaves, ring.gens, strict=True))
     return _written(_multiplied(expr, known, ring), list(leaves))
+
+
+def _with_names(expr: sp.Expr, names: dict[GaussianMean, sp.Symbol]) -> sp.Expr:
+    """Names for Gaussian means outside averages, whose neurons they may depend on."""
+    if isinstance(expr, GaussianMean):
+        return names.setdefault(expr, sp.Dummy("E", real=True))
+    if not expr.args or getattr(expr, "is_factor", False):
+        return expr
+    args = [_with_names(arg, names) for arg in expr.args]
+    return expr if all(new is old for new, old in zip(args, expr.args, strict=True)) else expr.func(*args)
+
+
+@lru_cache(maxsize=1024)
+def _mean_expanded(node: GaussianMean, **hints: bool) -> sp.Expr:
+    """With the parts multiplied out, so that equal means look the same; those of softmax shares are put together instead."""
+    return node if isinstance(node, GaussianJointExpectation) else sp.expand(node, **hints)
 
 
 def number_of_terms(expr: sp.Expr) -> int:
