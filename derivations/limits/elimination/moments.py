@@ -346,9 +346,22 @@ def layer_moments(program: Program, inputs: int, directions: int) -> LayerMoment
     return LayerMoments(program, inputs, directions=directions)
 
 
-def evaluated(expr: sp.Expr) -> sp.Expr:
-    """With closed forms in the place of Gaussian means that have one, the innermost first."""
-    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
+def evaluated(expr: sp.Expr, known: dict[sp.Expr, sp.Expr] | None = None) -> sp.Expr:
+    """With closed forms in the place of Gaussian means that have one, the innermost first.
+
+    Parameters
+    ----------
+    expr : Expr
+    known : dict, optional
+        What was found for means before; what is found now is added. A mean without a closed form costs as much as one that has it.
+    """
+    known = {} if known is None else known
+    nodes = expr.atoms(GaussianExpectation, GaussianPairExpectation)
+    inside = {node: node.atoms(GaussianExpectation, GaussianPairExpectation) - {node} for node in nodes}
+    for node in sorted(nodes, key=lambda node: len(inside[node])):
+        if node not in known:
+            known[node] = node.xreplace({inner: known[inner] for inner in inside[node]}).doit()
+    return expr.xreplace({node: known[node] for node in nodes if known[node] != node})
 
 
 def state_averages(expr: sp.Expr) -> list[LayerAverage]:
