@@ -20,6 +20,7 @@ from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
+from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 from derivations.limits.elimination.vanishing import require_norms
 from derivations.symbols import state, step
@@ -337,7 +338,7 @@ class LayerMoments:
             return self.change(x * y)
         # the average over infinitely many neurons is the mean of one
         moved = x * self.drift(b) + y * self.drift(a) + self.covariance(a, b)
-        return self.on_range(self.average(sp.expand(moved)))
+        return self.on_range(self.average(expanded(moved)))
 
 
 @lru_cache(maxsize=8)

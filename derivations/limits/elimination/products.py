@@ -34,7 +34,7 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
             return expr.xreplace(rule) if rule else expr
         ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
         found = _multiplied(expr, dict(zip(leaves, ring.gens, strict=True)), ring)
-        roots = [i for i, leaf in enumerate(leaves) if leaf.is_Pow and leaf.base.is_Add]
+        roots = [i for i, leaf in enumerate(leaves) if leaf.is_Pow and leaf.base.is_Add and leaf.exp.is_positive]
         if not any(powers[i] > 1 for powers in found.monoms() for i in roots):
             return _written(found, inside)
     means: dict[GaussianMean, sp.Symbol] = {}
@@ -57,6 +57,8 @@ def _opened(leaf: sp.Expr, **hints: bool) -> sp.Expr:
     """A leaf with its parts multiplied out, so that equal ones look the same; means over softmax shares are put together instead."""
     if leaf.is_Symbol or getattr(leaf, "is_factor", False) or isinstance(leaf, GaussianJointExpectation):
         return leaf
+    if leaf.is_Pow and leaf.base.is_Add and leaf.exp.is_negative:
+        return _opened(leaf.base, **hints) ** leaf.exp
     return sp.expand(leaf, **hints)
 
 
@@ -103,7 +105,7 @@ def _is_leaf(expr: sp.Expr) -> bool:
     if getattr(base, "is_factor", base.is_Symbol or base.is_Rational or base.is_NumberSymbol):
         return True
     if root:
-        return bool(expr.exp == sp.S.Half and base.is_Add and _opened(expr) == expr)
+        return bool((expr.exp == sp.S.Half or expr.exp.is_negative) and base.is_Add and _opened(expr) == expr)
     return isinstance(expr, GaussianMean | SoftmaxMean) or (isinstance(expr, sp.Function) and not _opened(expr).is_Add)
 
 
