@@ -98,7 +98,11 @@ def test_equations_in_the_time_of_the_layers():
         (network(lambda x: x - epsilon**2 * W.T(tanh(W(x)))), "transposes"),
         (network(lambda x: x + epsilon * W(x), positions=2), "positions"),
         (network(lambda x: x + epsilon * W(tanh(W(x)))), "W is applied several times"),
-        (network(lambda x: x + epsilon * Weights("W", bias_variance=1)(x)), "without biases"),
+        (network(lambda x: x + epsilon * Weights("W", bias_mean=1)(x)), "means, such as those of W"),
+        (
+            network(lambda x: x + epsilon * Weights("W", bias_variance=sp.Symbol("b", positive=True))(x)),
+            "number for the variance of the biases of W",
+        ),
         (network(lambda x: x + epsilon * Weights("W", mean=1)(x)), "centred"),
         (network(lambda x: x + epsilon * Weights("W", law="orthogonal")(x)), "independent Gaussian entries"),
         (network(lambda x: x + epsilon * Weights("W", variance=1 + symbols.time)(x)), "number for the variance"),

@@ -158,11 +158,45 @@ def two_matrices():
     return ByHand(lambda x: x + epsilon * A(tanh(B(x))), ((1, 2), (2, 1)), branch, back)
 
 
+def with_biases():
+    """A tanh(B x + c) + b with twice as many neurons inside, Var c = 1/2 and Var b = 1."""
+
+    def branch(x, w):
+        b = np.tanh(w[1] @ x * np.sqrt(2 / x.shape[1]) + w[3] * 0.5**0.5)
+        return w[0] @ b / np.sqrt(b.shape[1]) + w[2], b
+
+    def back(d, x, w, b):
+        passed = d / np.sqrt(b.shape[1])
+        h = (1 - b**2) * (flipped(w[0]) @ passed)
+        inside = np.sqrt(2 / x.shape[1]) * h
+        own = [passed @ flipped(b), inside @ flipped(x), d.sum(axis=2, keepdims=True)]
+        return flipped(w[1]) @ inside, [*own, 0.5**0.5 * h.sum(axis=2, keepdims=True)]
+
+    a, b = Weights("A", bias_variance=1), Weights("B", out=2 * n, variance=2, bias_variance=sp.Rational(1, 2))
+    return ByHand(lambda x: x + epsilon * a(tanh(b(x))), ((1, 2), (2, 1), (1, 0), (2, 0)), branch, back)
+
+
+def biased_linear():
+    """W x + b with Var b = 1."""
+
+    def branch(x, w):
+        return w[0] @ x / np.sqrt(x.shape[1]) + w[1], x
+
+    def back(d, x, w, b):
+        passed = d / np.sqrt(x.shape[1])
+        return flipped(w[0]) @ passed, [passed @ flipped(b), d.sum(axis=2, keepdims=True)]
+
+    own = Weights("A", bias_variance=1)
+    return ByHand(lambda x: x + epsilon * own(x), ((1, 1), (1, 0)), branch, back)
+
+
 def trained_by_hand(case, width, count, depth, steps, rate, richness, seed, momentum=0.0):
     """Networks x' = keep x + L^{-1/2} branch(x), f = v x / (richness n): outputs, and kernels of what the last layer's A reads at both ends."""
     rng, (m, dimension) = np.random.default_rng(seed), INPUTS.shape
     first, readout = rng.standard_normal((count, width, dimension)), rng.standard_normal((count, width))
-    layers = [[rng.standard_normal((count, r * width, c * width)) for r, c in case.shapes] for _ in range(depth)]
+    layers = [
+        [rng.standard_normal((count, r * width, c * width or 1)) for r, c in case.shapes] for _ in range(depth)
+    ]  # biases read no neurons
     size, pace, outputs, read = depth**-0.5, rate * richness**2 * width, [], []
     trained = [first, readout, *(matrix for w in layers for matrix in w)]
     moving = [np.zeros_like(weights) for weights in trained]
@@ -195,6 +229,8 @@ CASES = {
     "relu": one_matrix(lambda x: x + epsilon * A(relu(x)), lambda x: np.maximum(x, 0), lambda x: (x > 0) * 1.0),
     "two matrices": two_matrices(),
     "norm": behind_a_norm(),
+    "biases": with_biases(),
+    "linear with biases": biased_linear(),
 }
 WIDTHS, STEPS, RATE, RICHNESS = (24, 48), 10, 0.4, 1.5
 
@@ -232,7 +268,7 @@ def test_trained_networks_tend_to_the_solution(name, depth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["linear", "tanh"])
+@pytest.mark.parametrize("name", ["linear", "tanh", "biases"])
 def test_networks_trained_with_momentum_tend_to_the_solution(name):
     case, momentum, rate, means, variances = CASES[name], 0.6, 0.2, [], []
     for width, count in zip(WIDTHS, (400, 200), strict=True):
