@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derivations.backward import Jacobian, WideJacobian
-from derivations.diffusion import Diffusion
+from derivations.backward import Jacobian, LogDeterminant, UnlikeLogDeterminant, WideJacobian
 from derivations.errors import NotClosed
 from derivations.symbols import neuron_symbols, state
-from numerics.compile import compile_expression
+from numerics.compile import compile_expression, compile_sums
 from numerics.ensembles import Seed
 from numerics.ensembles.memory import require_memory
 from numerics.networks import simulate_jacobian, simulate_network
@@ -71,7 +70,7 @@ def derivatives_of(
         found = j.log_det
     except NotClosed:
         return [whole]
-    return [whole, DeterminantSetting(recipe, found.process, found.law, x, *given)]
+    return [whole, DeterminantSetting(recipe, found.process, found.law, x, *given, found=found)]
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,8 @@ class TangentPaths(Setting):
 @dataclass(frozen=True)
 class DeterminantSetting(Setting):
     """The logarithm of the determinant with what it depends on, against its closed formulas."""
+
+    found: LogDeterminant | UnlikeLogDeterminant = None  # type: ignore[assignment]
 
     @property
     def by_law(self) -> bool:  # type: ignore[override]
@@ -149,10 +150,9 @@ class DeterminantSetting(Setting):
     @property
     def variance_rate(self) -> float:
         """Of the logarithm at the start."""
-        process = self.limit
-        assert isinstance(process, Diffusion)
-        last = len(process.states) - 1
-        return float(compile_expression(process.states, [process.entry(last, last)])(*np.ravel(self.origin))[0])
+        if isinstance(self.found, LogDeterminant):
+            return float(np.ravel(compile_sums(self.found.layer.state, self.found.rates, ())(self.start))[1])
+        return float(compile_expression(self.found.process.states, [self.found.rate])(*np.ravel(self.origin))[0])
 
 
 def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:
