@@ -178,9 +178,7 @@ def _needed(s: Setting, shown: Sequence[Scores]) -> float:
 _Compared: TypeAlias = tuple["Sizes", list["Extrapolated"], list["Extrapolated"], bool]
 
 
-def _compared(
-    s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0
-) -> _Compared:
+def _compared(s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0) -> _Compared:
     """Sizes of networks, the smallest of which are known to be too small, networks and paths, and whether these are large enough."""
     needed = _needed(s, shown)
     if s.samples:
