@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, Regime, Weights, derive, epsilon, relu, shaped, symbols, tanh
+from derivations import MLP, Network, Regime, Weights, derive, epsilon, relu, scalings, shaped, symbols, tanh
 from derivations.errors import DerivationError, NoLimit
 from numerics import simulate_network
 
@@ -77,3 +77,12 @@ def test_a_variance_that_becomes_negative_is_refused(variance, late):
 def test_a_variance_that_does_not_is_taken(variance):
     (x,) = (limit := derive(Network(f"x + eps*A(x, variance={variance})", width=1)).limit).states
     assert limit.covariance[0].subs(symbols.time, 0) == x**2
+
+
+def test_at_infinite_width_it_has_no_value():
+    with pytest.raises(DerivationError, match="the width n stands in the matrix A, and it is oo here"):
+        Network("x + eps*A(x, variance=1 + 1/n)", width=sp.oo)
+    said, plain = (scalings(Network(f"x + A(relu(B(x))){by}", width=n)) for by in ("/sqrt(n)", ""))
+    assert said.maps is None
+    assert "the width n" in said.why_no_maps
+    assert plain.maps.factor == sp.Rational(3, 2)
