@@ -66,14 +66,14 @@ def test_a_branch_too_large_for_the_regime_is_refused():
 
 @pytest.mark.parametrize(
     ("variance", "late"),
-    [("1 - 2*t", "t = 1"), ("t**2 - t + 1/5", "t = 1/2"), ("sin(t)", "3\\*pi/2"), ("t - 2000", "t = 0")],
+    [("1 - 2*t", "t = 3/2"), ("t**2 - t + 1/5", "t = 1/2"), ("sin(t)", "3\\*pi/2"), ("t - 2000", "t = 0")],
 )
 def test_a_variance_that_becomes_negative_is_refused(variance, late):
     with pytest.raises(DerivationError, match=f"negative at .*{late}; write Max"):
         Network(f"x + eps*A(x, variance={variance})", width=1)
 
 
-@pytest.mark.parametrize("variance", ["max(1 - 2*t, 0)", "(t - 1)**2", "1 + sin(t)", "1/(1 + t)"])
+@pytest.mark.parametrize("variance", ["max(1 - 2*t, 0)", "(t - 1)**2", "1 + sin(t)", "1/(1 + t)", "1/(1 - t)"])
 def test_a_variance_that_does_not_is_taken(variance):
     (x,) = (limit := derive(Network(f"x + eps*A(x, variance={variance})", width=1)).limit).states
     assert limit.covariance[0].subs(symbols.time, 0) == x**2
