@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from derivations.architectures import Recipe
-from derivations.diffusion import Flow
+from derivations.diffusion import Flow, NeuronDiffusion
+from derivations.gaussian import SoftmaxMean
 from derivations.limits import GramLimit
 from derivations.symbols import state
 from numerics.ensembles import Seed
@@ -110,8 +111,19 @@ class Setting:
         """Numbers that a network of a size draws."""
         return float(size * self.start.size)
 
+    @property
+    def has_slow_paths(self) -> bool:
+        """Whether each state of each path would take means over a softmax of its own, by thousands of points."""
+        own = (self.limit.neuron_covariance,) if isinstance(self.limit, NeuronDiffusion) else ()
+        return not isinstance(self.limit, Flow) and any(part.has(SoftmaxMean) for part in (self.limit.drift, *own))
+
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, of the same shape as those of networks."""
+        if self.has_slow_paths:
+            raise ValueError(
+                "paths of this limit take too long: its coefficients are means over a softmax, each with a rule of thousands of points, at every "
+                "state; validate compares one layer with them, and infinite width has one path"
+            )
         with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
             ends = simulate_sde(
                 limit, x0=self.origin.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers
