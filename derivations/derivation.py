@@ -58,8 +58,8 @@ class Derivation(Printed):
         The derivation, step by step.
     moments : JointMoments or None
         One layer's moments of the Gram matrix, where depth and width grow together.
-    gram_alone : bool
-        Whether, at a width that is a symbol, the limit is the Gram matrix's because no neuron has an equation by itself.
+    alone : GramLimit or None
+        At a width that is a symbol, the Gram matrix's limit where that is all there is, because no neuron has an equation by itself.
     """
 
     architecture: Recipe
@@ -70,7 +70,7 @@ class Derivation(Printed):
     norm: NormDynamics | None
     slope: InitialSlope | None
     moments: limits.JointMoments | None = field(default=None, compare=False)
-    gram_alone: bool = False
+    alone: limits.GramLimit | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
@@ -82,8 +82,15 @@ class Derivation(Printed):
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
 
+    @property
+    def gram_alone(self) -> bool:
+        """Whether the limit is the Gram matrix's because no neuron has an equation by itself."""
+        return self.alone is not None
+
     @cached_property
     def _closure(self) -> tuple[limits.GramLimit | None, str]:
+        if self.alone is not None:
+            return self.alone, ""
         if self.architecture.positions and self.architecture.coordinates > _MOST_COORDINATES:
             return (
                 None,
@@ -268,14 +275,14 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     try:
         limit = limits.depth_limit(architecture)
     except DependentNoises as error:
-        gram = _gram_alone(architecture, error)
-        return Derivation(architecture, "depth", gram, *_law_of_gram(gram), None, None, gram_alone=True)
+        alone = _gram_alone(architecture, error)
+        return Derivation(architecture, "depth", alone.process, *_law_of_gram(alone.process), None, None, alone=alone)
     law, why = limit_law(limit)
     norm = _norm(limit, architecture)
     return Derivation(architecture, "depth", limit, law, why, norm, _slope(norm))
 
 
-def _gram_alone(architecture: Recipe, why: NotClosed) -> Limit:
+def _gram_alone(architecture: Recipe, why: NotClosed) -> limits.GramLimit:
     """The Gram matrix's own limit, at a width that is a symbol, where no neuron has one.
 
     Raises
@@ -284,14 +291,14 @@ def _gram_alone(architecture: Recipe, why: NotClosed) -> Limit:
         If it has none, or all its entries are fixed.
     """
     try:
-        process = limits.gram_limit(architecture.program(), architecture.coordinates).process
+        found = limits.gram_limit(architecture.program(), architecture.coordinates)
     except NotClosed:
         raise why from None
-    if not process.states:
+    if not found.process.states:
         raise NotClosed(
             f"{why}, or follow inputs=2: the Gram matrix of one input is fixed by every layer, and that of several is a process by itself"
         ) from None
-    return process
+    return found
 
 
 def _law_of_gram(gram: Limit) -> tuple[PiecewiseLaw | None, str]:

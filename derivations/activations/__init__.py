@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from derivations.loading import on_demand
 
 if TYPE_CHECKING:
-    from derivations.activations.base import Activation, as_activation
+    from derivations.activations.base import Activation
+    from derivations.activations.given import as_activation
     from derivations.activations.piecewise_linear import (
         absolute,
         hardshrink,
@@ -103,7 +104,8 @@ __all__ = [
 __getattr__, __dir__ = on_demand(
     __name__,
     {
-        "derivations.activations.base": "Activation as_activation",
+        "derivations.activations.base": "Activation",
+        "derivations.activations.given": "as_activation",
         "derivations.activations.piecewise_linear": (
             "absolute hardshrink hardsigmoid hardtanh identity leaky_relu "
             "prelu relu relu6 softshrink sparse_sigmoid threshold two_slope"

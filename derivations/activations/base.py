@@ -8,6 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from derivations.constants import named
 from derivations.decimals import exact_decimals
@@ -168,28 +169,17 @@ def applicable(family: Callable[..., Activation]) -> Callable[..., Any]:
     return made
 
 
-def as_activation(given: object, shaped: bool = False) -> Activation:
-    """Accept an :class:`Activation` or any SymPy expression in one symbol.
-
-    Where several symbols occur, the one called ``x`` is the argument and the others are
-    parameters. Decimals are read as exact, 0.1 as 1/10.
-
-    Parameters
-    ----------
-    given : Activation or Expr
-    shaped : bool
-        Whether its shape may depend on the width.
+def from_expression(given: object, shaped: bool = False) -> Activation:
+    """The activation of a SymPy expression in one symbol, or one that is there already: :func:`derivations.as_activation` for those two.
 
     Raises
     ------
     DerivationError
-        If the object is no expression, its argument is not clear, or that is declared to be more than real: SymPy has then
-        folded ``|y|`` or max(y, 0) before anyone could see it.
+        If the object is no expression, its argument is not clear, or that is declared to be more than real.
 
     Examples
     --------
-    >>> y = sp.Symbol("y")
-    >>> as_activation(y**2 + 1).expr
+    >>> from_expression(sp.Symbol("y") ** 2 + 1).expr
     x**2 + 1
     """
     require("shaped", shaped, bool, "True or False")
@@ -200,11 +190,6 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
                 "or PreNormResNet, or a Network whose regime has its rates: Regime(rates=activation.rates, depth=1)"
             )
         return _with_free_names(given)
-    if isinstance(given, str):
-        raise DerivationError(
-            f"an activation must be an Activation or a SymPy expression in one symbol, got the text {given!r}; "
-            "use parse_activation(text)"
-        )
     _require_shallow(given)
     try:
         expr = exact_decimals(given)
@@ -214,6 +199,10 @@ def as_activation(given: object, shaped: bool = False) -> Activation:
         ) from error
     if not isinstance(expr, sp.Expr) or expr.has(sp.I, sp.nan, sp.oo, -sp.oo, sp.zoo):
         raise DerivationError(f"an activation must be a finite real-valued expression, got {shown(expr)}")
+    if unknown := expr.atoms(AppliedUndef):
+        raise DerivationError(
+            f"{min(unknown, key=str)} has no formula, and a limit depends on it; give the activation itself"
+        )
     names = sorted(expr.free_symbols, key=lambda s: (s.name != "x", s.name))
     if len(names) > 1 and names[0].name != "x":
         raise DerivationError(

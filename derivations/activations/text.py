@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation, from_expression
 from derivations.activations.registry import ACTIVATIONS
 from derivations.activations.syntax import refuse, shorten, syntax, variables
 from derivations.activations.terms import MAX_EXPONENT, POINTS, Term, combine, number, power
@@ -28,14 +28,15 @@ from derivations.activations.words import WORDS, Word
 from derivations.errors import DerivationError, UnsafeExpression, unknown
 from derivations.symbols import state
 
-_OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
+#: The operations and comparisons of a formula, shared with layers.
+OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
 _Relation: TypeAlias = Callable[[sp.Expr, sp.Expr], sp.Basic]
-_COMPARISONS: dict[type[ast.cmpop], _Relation] = {
+COMPARISONS: dict[type[ast.cmpop], _Relation] = {
     ast.Lt: sp.Lt,
     ast.LtE: sp.Le,
     ast.Gt: sp.Gt,
@@ -87,7 +88,7 @@ def parse_activation(text: str) -> Activation:
                 f"{shorten(ast.unparse(node))} in a formula has no argument",
                 f"write the variable first, as in {node.func.id}(x)",
             )
-    return as_activation(_term(body, text).expr)
+    return from_expression(_term(body, text).expr)
 
 
 def _member(call: ast.Call, text: str) -> Activation:
@@ -102,7 +103,7 @@ def _member(call: ast.Call, text: str) -> Activation:
             refuse(f"{name} has no parameters, got {shorten(ast.unparse(call))}", f"write {name} or {name}(x)")
         if word.parameters:
             refuse(f"{shorten(ast.unparse(call))} holds no variable", f"write it first, as in {name}(x, ...)")
-        return as_activation(_term(call, text).expr)
+        return from_expression(_term(call, text).expr)
     return _of_family(name, word, _parameters(name, call, call.args, text))
 
 
@@ -191,10 +192,10 @@ def _where(node: ast.Call, text: str) -> Term:
 def _comparisons(node: ast.Compare, text: str) -> list[tuple[_Relation, Term, Term]]:
     """The links of a chain such as 0 < x < 1."""
     for kind in node.ops:
-        if type(kind) not in _COMPARISONS:
+        if type(kind) not in COMPARISONS:
             refuse(f"{shorten(ast.unparse(node))} compares at single points", "write <, <=, > or >=")
     terms = [_term(operand, text) for operand in (node.left, *node.comparators)]
-    return list(zip((_COMPARISONS[type(kind)] for kind in node.ops), terms, terms[1:], strict=False))
+    return list(zip((COMPARISONS[type(kind)] for kind in node.ops), terms, terms[1:], strict=False))
 
 
 def _indicator(node: ast.Compare, text: str) -> Term:
@@ -224,8 +225,8 @@ def _term(node: ast.expr, text: str) -> Term:
             return combine(node, lambda u: -u, _term(operand, text))
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
             return power(node, _term(left, text), _term(right, text))
-        case ast.BinOp(left=left, op=kind, right=right) if type(kind) in _OPERATORS:
-            return combine(node, _OPERATORS[type(kind)], _term(left, text), _term(right, text))
+        case ast.BinOp(left=left, op=kind, right=right) if type(kind) in OPERATORS:
+            return combine(node, OPERATORS[type(kind)], _term(left, text), _term(right, text))
         case ast.Compare():
             return _indicator(node, text)
         case ast.Call():

@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import gelu
 from derivations.architectures.blocks import MLPBlock
@@ -117,7 +118,7 @@ class TransformerBlock(AttentionBlock):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
         :math:`\varphi`.
     hidden : int or Expr
         The number of hidden neurons of the MLP.

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import silu
 from derivations.architectures.branch import Block
@@ -45,7 +46,7 @@ class MLPBlock(_Hidden):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
         :math:`\varphi`.
     width : int, Symbol or oo
         The number n of neurons of the state.
@@ -101,7 +102,7 @@ class GatedBlock(_Hidden):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
         :math:`\varphi` of the gate: sigmoid for GLU, ReLU for ReGLU, GELU for GEGLU, SiLU for SwiGLU.
     width, inputs, hidden, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean, law
         As of :class:`MLPBlock`.

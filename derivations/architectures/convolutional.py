@@ -28,7 +28,7 @@ class ConvResNet(ShrinkingResNet):
 
     Parameters
     ----------
-    outer, inner : Activation or Expr
+    outer, inner : Activation, Expr, str or callable
         :math:`\varphi`, as in :class:`ShrinkingResNet`, and :math:`\psi`.
     width : int, Symbol or oo
         The number C of channels.

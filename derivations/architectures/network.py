@@ -11,7 +11,7 @@ from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, shown
-from derivations.language import Weights
+from derivations.language import Weights, parse_layer
 from derivations.symbols import depth, require_free_names, state, step, time
 
 
@@ -21,9 +21,10 @@ class Network(Recipe):
 
     Parameters
     ----------
-    layer : callable or Expr
+    layer : callable, Expr or str
         From the state x of a generic neuron to its new state, in ``epsilon``, matrices applied, averages and factors; kept as
         the expression in ``symbols.state``. In place of ``epsilon`` it may have ``symbols.depth``, the number of layers in a unit of time.
+        A text is read by :func:`~derivations.parse_layer`.
     width : int, Symbol or oo
         The number n of neurons.
     inputs : int
@@ -49,6 +50,8 @@ class Network(Recipe):
     >>> net = Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=4, inputs=2)
     >>> print(net.layer)
     varepsilon*A(Piecewise((0, B(x/sqrt(average(x**2))) <= 0), (B(x/sqrt(average(x**2))), True))) + x
+    >>> Network("x + eps*A(relu(B(rms_norm(x), out=16)))", width=4, inputs=2) == net
+    True
     """
 
     layer: sp.Expr
@@ -63,8 +66,10 @@ class Network(Recipe):
         said: object = self.layer
         if isinstance(said, Callable):  # type: ignore[arg-type]
             said = _said(said)  # type: ignore[arg-type]
+        elif isinstance(said, str):
+            said = parse_layer(said)
         try:
-            expr = exact_decimals(said)  # text is never evaluated
+            expr = exact_decimals(said)
         except sp.SympifyError:
             expr = None
         if not isinstance(expr, sp.Expr):

@@ -7,7 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation, exact
+from derivations.activations.base import Activation, exact
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.shaped import shaped
 from derivations.architectures.base import Recipe, checked_inputs, checked_width
@@ -49,7 +50,7 @@ class MLP(Perceptron):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
     inputs : int
         m.
     width : int or Symbol
@@ -98,7 +99,7 @@ class ShapedMLP(Perceptron):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
         :math:`\varphi`; with slopes, any member of the two-slope family (it only says which kind it is). Or a shaped one, with its rates;
         then c_plus, c_minus, a and rate are left out.
     inputs : int

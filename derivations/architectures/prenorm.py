@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.shaped import apart
 from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
@@ -22,7 +23,7 @@ class PreNormResNet(Recipe):
 
     Parameters
     ----------
-    activation : Activation or Expr
+    activation : Activation, Expr, str or callable
     inputs : int
         m; each has its own r.
     width : int or Symbol

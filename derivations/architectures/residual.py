@@ -6,7 +6,8 @@ from dataclasses import KW_ONLY, dataclass
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.architectures.base import Recipe, checked_inputs, checked_variance, checked_width
 from derivations.language import Weights
@@ -21,8 +22,8 @@ class ResNet(Recipe):
 
     Parameters
     ----------
-    activation : Activation or Expr
-        :math:`\varphi`, a registered activation or any SymPy expression in one symbol.
+    activation : Activation, Expr, str or callable
+        :math:`\varphi`, a registered activation, any SymPy expression in one symbol, its text, or a function.
     width : int, Symbol or oo
         The number n of neurons.
     inputs : int

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import sympy as sp
 
-from derivations.activations.base import Activation, as_activation
+from derivations.activations.base import Activation
+from derivations.activations.given import as_activation
 from derivations.activations.smooth import tanh
 from derivations.architectures.base import (
     Recipe,
@@ -72,9 +73,9 @@ class ShrinkingResNet(Recipe):
 
     Parameters
     ----------
-    outer : Activation or Expr
+    outer : Activation, Expr, str or callable
         :math:`\varphi`, with :math:`\varphi(0) = 0` and twice differentiable at 0.
-    inner : Activation or Expr
+    inner : Activation, Expr, str or callable
         :math:`\psi`, any.
     width : int, Symbol or oo
         The number n of neurons.

@@ -6,6 +6,7 @@ from derivations.backward.infinite import GRADIENT, adjoint_flow, gradient_flow,
 from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import KernelMoments, tangent_kernel
 from derivations.backward.tangents import TangentGram, tangent_gram
+from derivations.backward.unlike import UnlikeLogDeterminant
 from derivations.backward.volume import Isotropic, LogDeterminant
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LogDeterminant",
     "MatrixEquation",
     "TangentGram",
+    "UnlikeLogDeterminant",
     "WideJacobian",
     "adjoint_flow",
     "gradient_flow",

@@ -15,6 +15,7 @@ from itertools import product
 
 import sympy as sp
 
+from derivations.backward.unlike import require_alike
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.limits.depth import as_sums
@@ -42,6 +43,7 @@ class LayerDifferential:
 
     def __post_init__(self) -> None:
         require_slopes(self.program)
+        require_alike(self.program)
 
     @property
     def positions(self) -> int:

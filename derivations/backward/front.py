@@ -15,9 +15,10 @@ from derivations.backward.infinite import gradient_flow
 from derivations.backward.kernel_law import KernelLaw
 from derivations.backward.kernel_moments import KernelMoments
 from derivations.backward.tangents import TangentGram, tangent_gram
+from derivations.backward.unlike import UnlikeLogDeterminant, covariances_of
 from derivations.backward.volume import Isotropic, LogDeterminant
 from derivations.backward.weights import weight_gradients
-from derivations.backward.words import steps, wide_steps
+from derivations.backward.words import steps, unlike_steps, wide_steps
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, require, unknown
 from derivations.kernels.flows import require_slopes as require_square_slopes
@@ -39,7 +40,7 @@ class Jacobian(Printed):
         With one input.
     sde : MatrixEquation
         Of J, column by column.
-    log_det : LogDeterminant
+    log_det : LogDeterminant or UnlikeLogDeterminant
         Of :math:`\log|\det J|`.
     """
 
@@ -72,9 +73,10 @@ class Jacobian(Printed):
         return of_inverse_rows(self.layer)
 
     @cached_property
-    def log_det(self) -> LogDeterminant:
-        r"""How :math:`\log|\det J|` moves, at every width."""
-        return LogDeterminant.of(self.layer)
+    def log_det(self) -> LogDeterminant | UnlikeLogDeterminant:
+        r"""How :math:`\log|\det J|` moves, at every width; written out for all neurons where these are not alike."""
+        program = self.network.program()
+        return UnlikeLogDeterminant(program) if covariances_of(program) else LogDeterminant.of(self.layer)
 
     @cached_property
     def volumes(self) -> Isotropic:
@@ -115,11 +117,14 @@ class Jacobian(Printed):
         DerivationError
             If the width is a symbol and ``columns`` is not given.
         """
+        program = self.network.program()
         if columns is None:
-            if not self.layer.size.is_Integer:
-                raise DerivationError(f"of width {self.layer.size} the Jacobian has no number of columns; say columns=")
-            columns = int(self.layer.size) * self.layer.positions
-        return tangent_limit(self.layer.program, columns)
+            if not program.neurons.size.is_Integer:
+                raise DerivationError(
+                    f"of width {program.neurons.size} the Jacobian has no number of columns; say columns="
+                )
+            columns = int(program.neurons.size) * program.positions
+        return tangent_limit(program, columns)
 
     @cached_property
     def gram(self) -> TangentGram:
@@ -173,7 +178,7 @@ class Jacobian(Printed):
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return tuple(steps(self))
+        return tuple((unlike_steps if covariances_of(self.network.program()) else steps)(self))
 
     @property
     def title(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.backward.unlike import require_alike
 from derivations.diffusion import Diffusion, Flow
 from derivations.equations import DT
 from derivations.errors import NoClosedForm, NotClosed, brief
@@ -188,6 +189,7 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     """
     if network.positions:
         raise NotClosed("the Gram matrix of state and tangents is derived for dense networks, not over positions")
+    require_alike(network.scaled_program() if order == "joint" else network.program())
     if order == "joint":
         return _together(network)
     program, matrix = network.program(), gram_matrix(3)

@@ -14,9 +14,9 @@ import sympy as sp
 
 from derivations.backward.differential import LayerDifferential
 from derivations.backward.equation import of_columns
+from derivations.backward.logarithm import LOG_VOLUME, law_alone, logarithm_lines, moves_alone
 from derivations.diffusion import Diffusion
 from derivations.entries import LazyCovariance
-from derivations.equations import DB
 from derivations.errors import NotClosed, brief
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
@@ -27,12 +27,9 @@ from derivations.limits.elimination.held import released
 from derivations.limits.elimination.moments import state_averages
 from derivations.notation.nodes import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
 from derivations.notation.printed import Shown
-from derivations.notation.steps import Line, Term, differential, equation
+from derivations.notation.steps import Line, Term, equation
 from derivations.sums import written_out
 from derivations.symbols import time
-
-#: log|det J|, or the logarithm of another volume.
-LOG_VOLUME = sp.Symbol("Lambda", real=True)
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,19 +77,12 @@ class LogDeterminant(Shown):
     @property
     def law(self) -> PiecewiseLaw | None:
         r"""Its law by itself, Brownian motion with drift; None where it depends on the state."""
-        if not self.is_gaussian or any(time in e.free_symbols for e in self.averages) or self.rate == 0:
-            return None
-        return recognise(Diffusion((LOG_VOLUME,), sp.ImmutableMatrix([self.drift]), sp.ImmutableMatrix([[self.rate]])))
+        return law_alone(self.drift, self.rate) if self.is_gaussian else None
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Its equation, and its law where it has one by itself."""
-        noise = sp.sqrt(self.rate) if self.is_gaussian else sp.Pow(self.rate, sp.S.Half, evaluate=False)
-        moving = indexed(LOG_VOLUME, (time,))
-        lines = (differential(moving, self.drift, noise, DB),)
-        if self.law is None:
-            return lines
-        return (*lines, Line(moving, (Term(Distribution("N", self.drift * time, self.rate * time)),), "~"))
+        return logarithm_lines(self.drift, self.rate, self.is_gaussian, self.law)
 
     @property
     def process(self) -> Diffusion:
@@ -105,7 +95,7 @@ class LogDeterminant(Shown):
         """
         b, r = self.averages
         if self.is_gaussian:
-            return Diffusion((LOG_VOLUME,), sp.ImmutableMatrix([b]), sp.ImmutableMatrix([[r]]))
+            return moves_alone(b, r)
         try:
             return self._with_gram()
         except NotClosed as error:
@@ -271,5 +261,4 @@ class Isotropic(Shown):
 
     def law(self, k: Any) -> PiecewiseLaw:
         """Of the logarithm of the volume of k tangents: Brownian motion with drift."""
-        drift, rate = (sp.ImmutableMatrix([[e]]) for e in (self.drift(k), self.rate(k)))
-        return recognise(Diffusion((LOG_VOLUME,), drift, rate))
+        return recognise(moves_alone(self.drift(k), self.rate(k)))

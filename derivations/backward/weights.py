@@ -8,6 +8,7 @@ from itertools import product
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.backward.unlike import require_alike
 from derivations.errors import NotClosed
 from derivations.language import Program
 from derivations.language.statements import Matrix
@@ -29,7 +30,7 @@ def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]
     Raises
     ------
     NotClosed
-        If :math:`\sum_\omega \partial_\omega\Delta_i\,\partial_\omega\Delta_j` is not diagonal in the neurons.
+        If :math:`\sum_\omega \partial_\omega\Delta_i\,\partial_\omega\Delta_j` is not diagonal in the neurons, or these are not alike.
 
     Examples
     --------
@@ -38,6 +39,7 @@ def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]
     {'W': <x**2>}
     """
     program = network.program()
+    require_alike(program)
     p = program.positions
     found: dict[str, sp.Expr | sp.ImmutableMatrix] = {}
     for weights in dict.fromkeys(

@@ -13,8 +13,10 @@ from derivations.architectures.base import Recipe
 from derivations.backward.equation import MatrixEquation
 from derivations.backward.kernel_law import ACROSS, ALONG, SQUARE, KernelLaw
 from derivations.backward.kernel_moments import START, KernelMoments
+from derivations.backward.logarithm import LOG_VOLUME
 from derivations.backward.tangents import TangentGram
-from derivations.backward.volume import LOG_VOLUME, Isotropic, LogDeterminant
+from derivations.backward.unlike import UnlikeLogDeterminant
+from derivations.backward.volume import Isotropic, LogDeterminant
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.explain.joint import joint_recursion_step
@@ -55,7 +57,7 @@ class Derived(Protocol):
         """Of its inverse."""
 
     @property
-    def log_det(self) -> LogDeterminant:
+    def log_det(self) -> LogDeterminant | UnlikeLogDeterminant:
         """Of its determinant."""
 
     @property
@@ -112,7 +114,7 @@ def steps(found: Derived) -> list[Step]:
     network = found.network
     return [
         *network_steps(network),
-        _differential_step(found.sde),
+        _differential_step(),
         *_equation_steps(found.sde),
         _determinant_step(lambda: found.log_det),
         _inverse_step(found),
@@ -121,6 +123,18 @@ def steps(found: Derived) -> list[Step]:
         _volume_step(found),
         *_kernel_steps(lambda: found.kernel),
         *_kernel_law_steps(lambda: found.kernel_law),
+    ]
+
+
+def unlike_steps(found: Derived) -> list[Step]:
+    """The derivation of a Jacobian where neurons are not alike: all entries, and the determinant."""
+    return [
+        *network_steps(found.network),
+        _differential_step(),
+        _written_out_step(),
+        _determinant_step(lambda: found.log_det),
+        _inverse_step(found),
+        *_weight_steps(found),
     ]
 
 
@@ -138,7 +152,7 @@ def wide_steps(found: DerivedWide) -> list[Step]:
     ]
 
 
-def _differential_step(sde: MatrixEquation) -> Step:
+def _differential_step() -> Step:
     return Step(
         "Differential of a layer",
         (
@@ -165,13 +179,22 @@ def _equation_steps(sde: MatrixEquation) -> list[Step]:
     return [result("Equation of the Jacobian", ("In Itô's sense, for columns k and l,",), sde.lines, (because,))]
 
 
+def _written_out_step() -> Step:
+    return Step(
+        "Equation of the Jacobian",
+        ("Drift and covariance of all neurons and all entries, in Itô's sense, are in .limit().",),
+        (),
+        ("Neurons are not alike, so that no equation of one entry stands for all.",),
+    )
+
+
 def _is_long(sde: MatrixEquation) -> bool:
     """Whether its formulas together have more parts than can be read."""
     parts = (preorder_traversal(entry) for entry in (*sde.drift, *sde.covariance, *sde.between))
     return next(islice(chain.from_iterable(parts), _READABLE, None), None) is not None
 
 
-def _determinant_step(log_det: Callable[[], LogDeterminant]) -> Step:
+def _determinant_step(log_det: Callable[[], LogDeterminant | UnlikeLogDeterminant]) -> Step:
     try:
         found = log_det()
     except NotClosed as error:

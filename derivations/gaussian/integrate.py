@@ -13,6 +13,9 @@ from derivations.errors import DerivationError
 
 _LEVELS = 14  # halvings of the trapezoidal step
 _LOST = 12  # digits that the error of a rule may take from those asked for
+_WIDE = 4  # a deviation beyond which functions are narrow beside the Gaussian: they are taken to move over lengths of order 1
+_NEAR = 16  # deviations between the mean and 0, beyond which what happens beside 0 has no weight
+_WIDE_LEVELS = 11  # halvings of the step in the logarithm of the distance, before steps are equal
 
 Function = Callable[[mp.mpf], mp.mpf]
 
@@ -45,8 +48,9 @@ def normal_mean(
 ) -> mp.mpf:
     r""":math:`\mathbb{E} f(Z)` at the current working precision, :math:`Z \sim N(\text{mean}, \text{deviation}^2)`.
 
-    Without kinks by the trapezoidal rule, which converges geometrically for analytic functions;
-    with kinks by Gauss–Legendre, cut at the kinks and two deviations apart; beside a singular point in the variable u, where
+    Without kinks by the trapezoidal rule, which converges geometrically for analytic functions, at a large deviation in the variable u of
+    :math:`\sinh u`; with kinks by Gauss–Legendre, cut at the kinks and two deviations apart, at a large deviation beside the kinks and 0 at
+    distances that grow by a factor of four; beside a singular point in the variable u, where
     the p-th power of u is the distance. The range ends where the density is the square of the working precision: a function
     that grows like :math:`e^{z^2/4}` at most has less than the last digit beyond. Digits are those of the mean of the modulus, or of ``least``
     where that is larger.
@@ -70,9 +74,12 @@ def normal_mean(
     edge = mp.ceil(mp.sqrt(4 * mp.mp.prec * mp.log(2)))
     special = {z: point for z, point in (((p.at - mean) / deviation, p) for p in singular) if -edge < z < edge}
     cuts = {z for z in ((kink - mean) / deviation for kink in kinks) if -edge < z < edge} | set(special)
+    is_wide = deviation > _WIDE and abs(mean) < _NEAR * deviation
     if not cuts:
-        return _trapezoid(lambda z: function(mean + deviation * z), int(edge))
-    ends = sorted({mp.mpf(z) for z in range(-int(edge), int(edge) + 1, 2)} | cuts)
+        wide = _wide_trapezoid(function, mean, deviation, edge) if is_wide else None
+        return _evenly(function, mean, deviation, int(edge)) if wide is None else wide
+    steps = {mp.mpf(z) for z in range(-int(edge), int(edge) + 1, 2)}
+    ends = sorted(steps | cuts | (_ladders(cuts | {-mean / deviation}, deviation) if is_wide else set()))
     ends += [(left + right) / 2 for left, right in pairwise(ends) if left in special and right in special]
     value = error = size = mp.mpf(0)
     for left, right in pairwise(sorted(ends)):
@@ -109,8 +116,19 @@ def _beside(
     return value, error
 
 
-def _trapezoid(function: Function, edge: int) -> mp.mpf:
-    r"""Standard normal mean of an analytic function.
+def _evenly(function: Function, mean: mp.mpf, deviation: mp.mpf, edge: int) -> mp.mpf:
+    """By equal steps, of half a length at most: by longer ones a periodic function may be met at one phase only."""
+    resolved = int(mp.ceil(mp.log(max(deviation, 1), 2))) + 1
+    if resolved >= _LEVELS - 1:
+        raise DerivationError(
+            f"a Gaussian mean of standard deviation {mp.nstr(deviation, 3)} did not settle: the function moves over lengths that are short beside it; "
+            "give a smaller variance"
+        )
+    return _trapezoid(lambda z: function(mean + deviation * z), edge, resolved)
+
+
+def _trapezoid(function: Function, edge: int, resolved: int = 0) -> mp.mpf:
+    r"""Standard normal mean of an analytic function, which is not taken to have settled above the step :math:`2^{-\text{resolved}}`.
 
     Halving the step squares the error, :math:`e^{-2\pi d/h}` in a strip of half-width d, so the last
     difference may be as large as the root of the precision.
@@ -120,12 +138,44 @@ def _trapezoid(function: Function, edge: int) -> mp.mpf:
         terms = [weight * function(z) for z, weight in _new_nodes(level, edge, mp.mp.prec)]
         total, size = total + mp.fsum(terms), size + mp.fsum(terms, absolute=True)
         previous, value = value, mp.ldexp(total, -level)
-        if level > 2 and abs(value - previous) <= mp.ldexp(size, -level - mp.mp.prec // 2 - 4):
+        if level > max(2, resolved) and abs(value - previous) <= mp.ldexp(size, -level - mp.mp.prec // 2 - 4):
             return value
     raise DerivationError(
         f"a Gaussian mean did not settle: {mp.nstr(previous)} and then {mp.nstr(value)} at the finest steps; "
         "write a kink as Piecewise, Abs or Max so that the integral can be split there"
     )
+
+
+def _wide_trapezoid(function: Function, mean: mp.mpf, deviation: mp.mpf, edge: mp.mpf) -> mp.mpf | None:
+    r"""The mean in the variable u of :math:`x = \sinh u`, whose steps are equal beside 0 and grow with the distance; None where it does not settle.
+
+    An analytic function of x that moves over lengths of order 1 is one of u in a strip that does not shrink with the deviation, where equal
+    steps in the deviation's units would have to.
+    """
+    total = size = value = mp.mpf(0)
+    end, rate = int(mp.ceil(mp.asinh(edge * deviation + abs(mean)))), -1 / (2 * deviation**2)
+    for level in range(1, _WIDE_LEVELS):
+        nodes = _new_wide_nodes(level, end, mp.mp.prec)
+        terms = [w * mp.exp(rate * (x - mean) ** 2) * function(x) for x, w in nodes]
+        total, size = total + mp.fsum(terms), size + mp.fsum(terms, absolute=True)
+        previous, value = value, mp.ldexp(total, -level)
+        if level > 2 and abs(value - previous) <= mp.ldexp(size, -level - mp.mp.prec // 2 - 4):
+            return value / (deviation * mp.sqrt(2 * mp.pi))
+    return None
+
+
+@lru_cache(maxsize=256)
+def _new_wide_nodes(level: int, end: int, precision: int) -> tuple[tuple[mp.mpf, mp.mpf], ...]:
+    """The places x = sinh u of a level's own steps, and dx/du (at the precision set)."""
+    odd = range(1, end << level, 2)
+    steps = sorted({*odd, *(-k for k in odd)}) if level > 1 else range(-end << level, (end << level) + 1)
+    return tuple((mp.sinh(u), mp.cosh(u)) for u in (mp.ldexp(k, -level) for k in steps))
+
+
+def _ladders(points: set[mp.mpf], deviation: mp.mpf) -> set[mp.mpf]:
+    """Cuts on both sides of points, at distances from 1 to the deviation that grow by a factor of four, in the deviation's units."""
+    rungs = range(int(mp.log(deviation, 4)) + 1)
+    return {z + side * mp.mpf(4) ** k / deviation for z in points for k in rungs for side in (-1, 1)}
 
 
 @lru_cache(maxsize=64)

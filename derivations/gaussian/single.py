@@ -78,6 +78,9 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         return expr.subs(dummy, centre)
     if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
         return expect(scaled, dummy, evaluate=evaluate)
+    if (choice := _choice_elsewhere(expr, dummy)) is not None:
+        means = (expect(expr.xreplace({choice: branch}), dummy, spread, centre, evaluate) for branch, _ in choice.args)
+        return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
     check_finite(expr, dummy, spread)
     scale = spread if spread.is_number else sp.Dummy("s", positive=True)
     rules = (_closed, _of_powers, _of_odd) if evaluate or expr.is_polynomial(dummy) else (_of_odd,)
@@ -87,6 +90,12 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         except NoClosedForm:
             continue
     return GaussianExpectation(as_function(expr, dummy), centre, spread)
+
+
+def _choice_elsewhere(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
+    """A choice between formulas in the variable by conditions without it, whose mean is a choice between means."""
+    chosen = (p for p in expr.atoms(sp.Piecewise) if p.has(variable) and not any(c.has(variable) for _, c in p.args))
+    return min(chosen, key=sp.default_sort_key, default=None)
 
 
 def _of_powers(expr: sp.Expr, variable: sp.Symbol, law: Gaussian) -> sp.Expr:

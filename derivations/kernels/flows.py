@@ -74,15 +74,16 @@ def keeps_zero(program: Program) -> bool:
     >>> from derivations import PreNormResNet, ResNet, parse_activation, relu, sigmoid
     >>> keeps_zero(ResNet(parse_activation("sign(x)"), width=4).program()), keeps_zero(ResNet(sigmoid, width=4).program())
     (True, False)
-    >>> keeps_zero(PreNormResNet(relu, width=4).program())  # 0/0
-    False
+    >>> formula = parse_activation("max(x**2 - 1, 0)")
+    >>> keeps_zero(PreNormResNet(relu, width=4).program()), keeps_zero(PreNormResNet(formula, width=4).program())  # 0/0
+    (False, False)
     """
     values: dict[sp.Symbol, sp.Expr] = {state: sp.S.Zero}
 
     def at_zero(body: sp.Expr) -> sp.Expr:
         try:
             return body.xreplace(values)
-        except TypeError:  # cases of 0/0, where a norm is 0
+        except (TypeError, ValueError):  # cases, or a maximum, of 0/0, where a norm is 0
             return sp.nan
 
     for s in program.statements:

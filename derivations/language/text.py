@@ -3,7 +3,6 @@ r"""A layer from untrusted text: the syntax tree is walked over a whitelist and 
 from __future__ import annotations
 
 import ast
-import operator
 import re
 from collections.abc import Callable
 from inspect import signature
@@ -12,8 +11,8 @@ from typing import Any, NoReturn
 import sympy as sp
 
 from derivations.activations.registry import ACTIVATIONS
-from derivations.activations.text import parse_activation
-from derivations.activations.words import IMPOSSIBLE, MODULES, find, key, spellings
+from derivations.activations.text import COMPARISONS, OPERATORS, parse_activation
+from derivations.activations.words import IMPOSSIBLE, MODULES, WORDS, find, key, spellings
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, shown, unknown
 from derivations.language.nodes import Node, average, normalised_sum
@@ -45,12 +44,6 @@ _SYMBOLS = {
     "t": time,
     "pi": sp.pi,
     "causal": causal,
-}
-_OPERATORS: dict[type[ast.operator], Callable[[sp.Expr, sp.Expr], sp.Expr]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
 }
 #: Words of the language; each is given as many bodies as it needs, and its other arguments by name.
 _WORDS: dict[str, Callable[..., sp.Expr]] = {
@@ -194,9 +187,13 @@ class _Builder(ast.NodeVisitor):
             if not right.is_Rational or abs(right) > MAX_EXPONENT:
                 _refuse(f"the exponent {right} is no number up to {MAX_EXPONENT}", "write powers with small numbers")
             return left**right
-        if type(node.op) not in _OPERATORS:
+        if type(node.op) not in OPERATORS:
             self.generic_visit(node)
-        return _OPERATORS[type(node.op)](left, right)
+        return OPERATORS[type(node.op)](left, right)
+
+    def visit_Compare(self, node: ast.Compare) -> sp.Expr:
+        """A comparison as a number, 1 where it holds and 0 elsewhere; a chain is a product."""
+        return sp.Piecewise((sp.S.One, self._condition(node)), (sp.S.Zero, True))
 
     def visit_Call(self, node: ast.Call) -> sp.Expr:
         """A matrix or its transpose, a word of the language, or an activation."""
@@ -212,6 +209,8 @@ class _Builder(ast.NodeVisitor):
         if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
         self.statements.append(ast.unparse(node)[:60])
+        if find(function.id) == "where":
+            return self._where(node)
         name, arguments = function.id, [self._value(a, words=False) for a in node.args]
         options = {str(k.arg): self._value(k.value) for k in node.keywords}
         self.statements.pop()
@@ -229,8 +228,26 @@ class _Builder(ast.NodeVisitor):
             _refuse(f"{name} is an activation and takes no lists", "write leaky_relu(x, 0.2)")
         if len(arguments) == 1 and not options and find(name) in ACTIVATIONS:
             return ACTIVATIONS[str(find(name))](arguments[0])
+        if (word := WORDS.get(str(find(name)))) and word.least <= len(arguments) <= word.most and word.least > 1:
+            return word.formula(*arguments)
         given = ["x", *map(str, arguments[1:]), *(f"{word}={value}" for word, value in options.items())]
         return parse_activation(f"{name}({', '.join(given)})")(arguments[0])
+
+    def _where(self, node: ast.Call) -> sp.Expr:
+        """One of two bodies, as a comparison says."""
+        condition, *branches = node.args
+        if len(branches) != 2 or node.keywords or not isinstance(condition, ast.Compare):
+            _refuse(f"{ast.unparse(node)[:60]} is no choice by a comparison", "write where(B(x) > 0, A(x), 0)")
+        inside, outside = map(self.visit, branches)
+        self.statements.pop()
+        return sp.Piecewise((inside, self._condition(condition)), (outside, True))
+
+    def _condition(self, node: ast.Compare) -> sp.Basic:
+        if any(type(kind) not in COMPARISONS for kind in node.ops):
+            _refuse(f"{ast.unparse(node)[:60]!r} compares at single points", "write <, <=, > or >=")
+        sides = [self.visit(side) for side in (node.left, *node.comparators)]
+        links = zip(node.ops, sides, sides[1:], strict=False)
+        return sp.And(*(COMPARISONS[type(kind)](low, high) for kind, low, high in links))
 
     def _matrix(self, name: str, arguments: list[Any], options: dict[str, Any]) -> Weights:
         if wrong := next((word for word in options if word not in _OPTIONS), None):

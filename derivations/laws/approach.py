@@ -26,7 +26,7 @@ from derivations.calculus.means import in_decimals
 from derivations.diffusion import Diffusion
 from derivations.laws.numbers import compiled
 
-_DIGITS = (40, 80, 160, 320, 640, 1280)
+_DIGITS = (25, 40, 80, 160, 320, 640, 1280)
 _FACTOR = 4
 _POINTS = 40
 _FEWEST = 6  # points before a limit is read off

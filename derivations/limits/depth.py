@@ -25,14 +25,14 @@ from derivations.entries import LazyCovariance
 from derivations.errors import DerivationError, NotClosed, require
 from derivations.language import Program, Weights
 from derivations.language.statements import Back, Matrix, Statement
-from derivations.limits.elimination.averages import LayerAverage, reduced
+from derivations.limits.elimination.averages import reduced
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released, with_means
 from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_labels, permuted
 from derivations.limits.elimination.moments import LayerMoments, layer_moments, state_averages
 from derivations.limits.elimination.products import number_of_terms
-from derivations.limits.gram import upper
 from derivations.limits.slopes import require_real
+from derivations.limits.unlike import UnlikeNeurons, is_unlike, patterns
 from derivations.piecewise import canonical
 from derivations.piecewise.continued import Continued
 from derivations.sums import coordinate_sum, written_out
@@ -82,8 +82,8 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
         If the noises depend on each other and the width is a symbol.
     """
     require_real(program)
-    if any(isinstance(s, Matrix) and s.weights.is_correlated for s in program.statements):
-        return _scaled_neurons(program, inputs) or _not_alike(LayerMoments(program, inputs))
+    if is_unlike(program):
+        return _scaled_neurons(program, inputs) or UnlikeNeurons(LayerMoments(program, inputs)).limit
     few = inputs if heads(program) else Exchange.of(program).few(inputs, 2)
     moments = NeuronMoments.of(layer_moments(program, few, 0), inputs)
     limit = moments.matched()
@@ -160,7 +160,7 @@ class NeuronMoments:
             If they are not so.
         """
         n, size, few = self.layer.program.neurons.size, len(self.states), len(self.layer.states)
-        pairs = _patterns(self.layer, few)
+        pairs = patterns(self.layer, few)
         for pair in pairs:  # what has no closed form is refused here
             self.covariance(*pair)
         if n != 1:
@@ -218,8 +218,9 @@ def _scaled_neurons(program: Program, inputs: int) -> Diffusion | None:
     if any(sp.cancel(layer.between(a, b)) != 0 for a in range(inputs) for b in range(inputs)):
         return None
     own = {size: [sp.sqrt(rows[i, i]) for i in range(rows.rows)] for rows, size in sizes.items()}
-    alike = not any(isinstance(s, Matrix) and s.weights.is_correlated for s in plain)
-    return _written_out(NeuronMoments.of(layer, inputs), own) if alike else _not_alike(layer, own)
+    if is_unlike(layer.program):
+        return UnlikeNeurons(layer, own).limit
+    return _written_out(NeuronMoments.of(layer, inputs), own)
 
 
 def _written_out(
@@ -259,7 +260,7 @@ def _written_out(
         return inputs(i, j)(a, b)
 
     stacked = [inputs(i, i)(a) for i in range(n) for a in range(m)]
-    for i, (a, b) in product(range(min(n, 2)), _patterns(layer, len(layer.states))):
+    for i, (a, b) in product(range(min(n, 2)), patterns(layer, len(layer.states))):
         inputs(0, i)(a, b)  # what has no closed form is refused here
     # the states that a layer puts out: where averages that every layer fixes have their values
     conditions = [
@@ -271,49 +272,6 @@ def _written_out(
         sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states)) if conditions else sp.S.Reals
     )
     return Diffusion(states, sp.ImmutableMatrix(stacked), LazyCovariance(cache(entry)), domain)
-
-
-def _not_alike(layer: LayerMoments, own: Mapping[sp.Symbol, Sequence[sp.Expr]] = MappingProxyType({})) -> Diffusion:
-    """All neurons, where they are not alike: what is 1 for one of them is put in neuron by neuron."""
-    layer.at_rest()
-    covariance, between = cache(layer.covariance), cache(layer.between)
-    n, m, sizes = int(layer.program.neurons.size), len(layer.states), layer.expansion.sizes
-    states = neuron_symbols(state, n, m)
-
-    def neuron(i: int, symbols: tuple[sp.Symbol, ...], places: tuple[sp.Symbol, ...]) -> dict[sp.Symbol, sp.Expr]:
-        coordinates = dict(zip(symbols, states[i * m : (i + 1) * m], strict=True))
-        return coordinates | {e: sp.Integer(q == i) for q, e in enumerate(places)}
-
-    def at(expr: sp.Expr, i: int, j: int) -> sp.Expr:
-        expr = released(expr).xreplace({symbol: numbers[i] for symbol, numbers in own.items()})
-        while nodes := sorted(expr.atoms(LayerAverage), key=lambda v: len(v.atoms(LayerAverage))):
-            node, count = nodes[0], int(sizes[nodes[0].layer])
-            places = layer.expansion.places.get(node.layer, ())
-            rows = [neuron(k, layer.states, places) if node.layer == 0 else _one_of(places, k) for k in range(count)]
-            expr = expr.xreplace({node: sp.Add(*(node.body.xreplace(row) for row in rows)) / count})
-        here, there = neuron(i, layer.states, layer.places), neuron(j, layer.other, layer.other_places)
-        return sp.cancel(sp.expand(expr.xreplace(here | there)))
-
-    def entry(row: int, column: int) -> sp.Expr:
-        (i, a), (j, b) = divmod(row, m), divmod(column, m)
-        return at(covariance(*sorted((a, b))) if i == j else between(a, b), i, j)
-
-    drifts = [layer.drift(a) for a in range(m)]
-    for a, b in _patterns(layer, m):  # what has no closed form is refused here
-        covariance(a, b), between(a, b)
-    drift = sp.ImmutableMatrix([at(drifts[a], i, i) for i in range(n) for a in range(m)])
-    return Diffusion(states, drift, LazyCovariance(cache(lambda row, column: entry(column, row))))
-
-
-def _patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, ...]]:
-    """Pairs of coordinates of which all others are the same under other names."""
-    if layer.directions or heads(layer.program):
-        return upper(coordinates)
-    return Exchange.of(layer.program).different(upper(coordinates))
-
-
-def _one_of(places: tuple[sp.Symbol, ...], k: int) -> dict[sp.Symbol, sp.Expr]:
-    return {e: sp.Integer(q == k) for q, e in enumerate(places)}
 
 
 def as_sums(expr: sp.Expr, states: tuple[sp.Symbol, ...], n: sp.Expr) -> sp.Expr:

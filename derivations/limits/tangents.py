@@ -22,6 +22,7 @@ from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.meanfield import mean_symbols
 from derivations.limits.slopes import require_slopes
+from derivations.limits.unlike import UnlikeNeurons, is_unlike
 from derivations.limits.width import KernelFlow, MeanFieldLayer, kernel_flow
 
 
@@ -42,6 +43,8 @@ def tangent_limit(program: Program, directions: int = 1) -> NeuronDiffusion | Di
     """
     require_slopes(program)
     coordinates = program.positions
+    if is_unlike(program):
+        return UnlikeNeurons(LayerMoments(program, coordinates, directions=directions)).limit
     moments = NeuronMoments.of(LayerMoments(program, coordinates, directions=directions), coordinates)
     limit = moments.matched()
     if isinstance(limit, NeuronDiffusion) and limit.width == 1:

@@ -175,7 +175,7 @@ class MeanFieldLayer:
             inside = {inner for node in nodes for inner in state_averages(node.body)}
             expr = expr.xreplace({node: self._average_of(node, x, node in inside) for node in own})
         expr = sp.expand(expr).xreplace(self.fixed)
-        return _evaluated(expr) if evaluate else expr
+        return _evaluated(expr, self._values) if evaluate else expr
 
     def _closed_mean(self, node: SoftmaxMean, evaluate: bool, states: Sequence[sp.Symbol]) -> sp.Expr:
         def matrix(given: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
@@ -191,6 +191,10 @@ class MeanFieldLayer:
 
     @cached_property
     def _matrices(self) -> dict[object, sp.ImmutableMatrix]:
+        return {}
+
+    @cached_property
+    def _values(self) -> dict[sp.Expr, sp.Expr]:
         return {}
 
     @cached_property
@@ -215,12 +219,15 @@ class MeanFieldLayer:
         return self._averages[key]
 
 
-def _evaluated(expr: sp.Expr) -> sp.Expr:
-    """Multiplied out, with closed forms in the place of means; quotients over sums of covariances, as filters make them, stay."""
+def _evaluated(expr: sp.Expr, known: dict[sp.Expr, sp.Expr]) -> sp.Expr:
+    """Multiplied out, with closed forms in the place of means; quotients over sums of covariances, as filters make them, stay.
+
+    ``known`` holds the closed forms that were looked for before, as of :func:`evaluated`.
+    """
     values = {node: node.doit() for node in expr.atoms(GaussianPairExpectation) if are_sums(node.args[2:])}
     whole = {node: sp.Dummy("E", real=True) for node, value in values.items() if has_quotients(value)}
     named = expr.xreplace(values | whole)
-    return shorter(evaluated(named)).xreplace({name: values[node] for node, name in whole.items()})
+    return shorter(evaluated(named, known)).xreplace({name: values[node] for node, name in whole.items()})
 
 
 def shorter(expr: sp.Expr) -> sp.Expr:

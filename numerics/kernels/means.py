@@ -37,6 +37,8 @@ LEAST = 1e-150
 _SPOILT = 1e-11
 #: Terms of a series in the correlation beyond which one in its angle is shorter, and at how many angles that is taken.
 _LONG, _ANGLES = 60, (64, 128, 256)
+#: Pairs that are integrated one by one: fewer than the series has angles, and mostly far from the correlation 1 that it reaches.
+_SINGLE = 8
 
 
 def stretched(variance: Array) -> Array:
@@ -213,21 +215,22 @@ class CompiledMeans:
     def _series(self, mean: Array, variance: Array) -> PairMean:
         deviation = np.sqrt(np.maximum(variance, LEAST))
         side = Side.of(self.panels, mean, deviation)
-        if (
-            side.found.alike
-            and side.found.last(side.found) > _LONG
-            and (series := self._of_angles(side, mean[:1], deviation[:1])) is not None
-        ):
-            size = deviation[0] ** 2
-
-            def looked_up(rows: slice, columns: slice, covariance: Array) -> Array:
-                angle = np.arccos(np.clip(covariance / size, -1.0, 1.0))
-                return np.asarray(chebyshev.chebval(angle * (2 / np.pi) - 1, series))
-
-            return looked_up
+        long = side.found.alike and side.found.last(side.found) > _LONG
         inside = self._inside(deviation)
 
+        def looked_up(covariance: Array) -> Array | None:
+            """A block from the series in the angle, which takes as many integrals as a block of some size."""
+            many = long and covariance.size > _SINGLE
+            series = self._of_angles(side, mean[:1], deviation[:1]) if many else None
+            if series is None:
+                return None
+            angle = np.arccos(np.clip(covariance / deviation[0] ** 2, -1.0, 1.0))
+            return np.asarray(chebyshev.chebval(angle * (2 / np.pi) - 1, series))
+
         def product(rows: slice, columns: slice, covariance: Array) -> Array:
+            found = looked_up(covariance)
+            if found is not None:
+                return found
             most = deviation[rows, None] * deviation[columns]
             rho = np.clip(covariance / most, -1.0, 1.0)
             every = np.arange(len(variance))

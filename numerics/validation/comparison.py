@@ -131,7 +131,7 @@ def _derivatives(
     except (TypeError, ValueError) as error:
         raise ValueError(f"states and Jacobians must be arrays of real numbers: {error}") from error
     rows = x.reshape(len(x), -1)
-    count = rows.shape[1] if isinstance(d, WideJacobian) else int(d.network.width) * d.layer.positions
+    count = rows.shape[1] if isinstance(d, WideJacobian) else int(d.network.width) * d.network.coordinates
     if rows.shape != (len(j), count) or j.shape != (len(x), count, count):
         raise ValueError(
             f"states and Jacobians must have shapes (samples, {count}) and (samples, {count}, {count}), got {x.shape} and {j.shape}"

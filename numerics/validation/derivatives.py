@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from derivations.backward import Jacobian, LogDeterminant, WideJacobian
+from derivations.backward import Jacobian, LogDeterminant, UnlikeLogDeterminant, WideJacobian
 from derivations.errors import NotClosed
-from derivations.symbols import state
-from numerics.compile import compile_sums
+from derivations.symbols import neuron_symbols, state
+from numerics.compile import compile_expression, compile_sums
 from numerics.ensembles import Seed
 from numerics.ensembles.memory import require_memory
 from numerics.networks import simulate_jacobian, simulate_network
@@ -55,7 +55,7 @@ def derivatives_of(
         ]
     if not getattr(recipe.width, "is_Integer", isinstance(recipe.width, int)):
         raise ValueError(f"a Jacobian is compared with networks at a width that is a number, got width={recipe.width}")
-    size = int(recipe.width) * j.layer.positions
+    size = int(recipe.width) * recipe.coordinates
     require_memory(
         (samples or 2) * size**2,
         f"Jacobians of networks of {size} neurons take",
@@ -109,7 +109,7 @@ class TangentPaths(Setting):
 class DeterminantSetting(Setting):
     """The logarithm of the determinant with what it depends on, against its closed formulas."""
 
-    found: LogDeterminant = None  # type: ignore[assignment]
+    found: LogDeterminant | UnlikeLogDeterminant = None  # type: ignore[assignment]
 
     @property
     def by_law(self) -> bool:  # type: ignore[override]
@@ -118,10 +118,10 @@ class DeterminantSetting(Setting):
 
     def _seen(self, x: Array, logs: Array) -> Array:
         """Neurons, or their mean square, and the logarithm, as one row; shape (samples, 1, states)."""
-        flat = x.reshape(len(x), -1)
-        count = len(self.limit.states) - 1
-        held = flat if count == flat.shape[1] > 1 else np.mean(flat**2, axis=1, keepdims=True)
-        return np.concatenate([held[:, :count], logs[:, None]], axis=1)[:, None, :]
+        flat, followed = x.reshape(len(x), -1), self.limit.states[:-1]
+        neurons = followed == neuron_symbols(state, *self.start.shape)
+        held = flat if neurons else np.mean(flat**2, axis=1, keepdims=True)
+        return np.concatenate([held[:, : len(followed)], logs[:, None]], axis=1)[:, None, :]
 
     @cached_property
     def origin(self) -> Array:
@@ -150,7 +150,9 @@ class DeterminantSetting(Setting):
     @property
     def variance_rate(self) -> float:
         """Of the logarithm at the start."""
-        return float(np.ravel(compile_sums(self.found.layer.state, self.found.rates, ())(self.start))[1])
+        if isinstance(self.found, LogDeterminant):
+            return float(np.ravel(compile_sums(self.found.layer.state, self.found.rates, ())(self.start))[1])
+        return float(compile_expression(self.found.process.states, [self.found.rate])(*np.ravel(self.origin))[0])
 
 
 def one_layer_of_determinants(s: Setting, seed: Seed) -> Iterator[Row]:

@@ -1,6 +1,7 @@
 """What every registered activation owes, and what holds within the families."""
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 from mpmath import mp
@@ -28,6 +29,8 @@ from derivations.errors import DerivationError
 from derivations.laws.numbers import compiled
 from derivations.piecewise import join
 from derivations.symbols import state as x
+
+y = sp.Symbol("y")
 
 every = pytest.mark.parametrize("activation", ACTIVATIONS.values(), ids=str)
 # off the kinks, and inside ±√π/2, beyond which one of the activations is not defined
@@ -167,10 +170,37 @@ def test_from_inverse_checks_the_inverse():
         from_inverse("wrong start", z + 1, x, z)
 
 
-@pytest.mark.parametrize("thing", [sp.I * x, sp.zoo, sp.nan, sp.oo, "x", None, [x], sp.Symbol("a") * sp.Symbol("b")])
-def test_as_activation_refuses(thing):
-    with pytest.raises(DerivationError):
+@pytest.mark.parametrize(
+    ("thing", "says"),
+    [
+        (sp.I * x, "finite real-valued"),
+        (sp.zoo, "finite real-valued"),
+        (sp.nan, "finite real-valued"),
+        (sp.oo, "finite real-valued"),
+        ("rellu", "close names: relu"),
+        (None, "got None"),
+        ([x], "got \\[x\\]"),
+        (sp.Symbol("a") * sp.Symbol("b"), "one variable"),
+        (leaky_relu, "leaky_relu has parameters, call it"),
+        (np.tanh, "<ufunc 'tanh'> failed: .* give its name"),
+        (lambda u: max(u, 0), "truth value"),
+        (lambda u, v: u, "missing 1 required"),
+        (sp.Max, "two arguments or more"),
+        (sp.Function("f"), "f\\(x\\) has no formula"),
+        (2 * sp.Function("f")(x), "f\\(x\\) has no formula"),
+    ],
+)
+def test_as_activation_refuses(thing, says):
+    with pytest.raises(DerivationError, match=says):
         as_activation(thing)
+
+
+@pytest.mark.parametrize(
+    "given", ["tanh", "nn.Tanh()", "tanh(x)", sp.tanh, sp.Lambda(y, sp.tanh(y)), lambda u: sp.tanh(u)]
+)
+def test_words_and_functions_are_activations(given):
+    assert as_activation(given)(x) == sp.tanh(x)
+    assert derive(ResNet(given, width=2)).limit == derive(ResNet(sp.tanh(x), width=2)).limit
 
 
 def test_as_activation_reads_decimals_exactly():

@@ -2,6 +2,7 @@
 
 import random
 
+import mpmath as mp
 import pytest
 import sympy as sp
 
@@ -167,7 +168,6 @@ def test_a_time_dependent_noise_is_linear_for_one_sign_only(first):
 # --- values that would take minutes ---
 
 
-@pytest.mark.slow
 def test_a_mean_of_a_mean_is_not_integrated_to_see_its_sign(monkeypatch):
     class Often(Exception):
         pass
@@ -178,7 +178,8 @@ def test_a_mean_of_a_mean_is_not_integrated_to_see_its_sign(monkeypatch):
         calls.append(arguments)
         if len(calls) > 40:  # each value of the mean outside takes hundreds of the one inside
             raise Often
-        return numeric(*arguments)
+        # the values inside do not matter, and forty of them to 40 digits take a minute
+        return numeric(*arguments) if arguments[0].has(GaussianMean) else mp.mpf(1)
 
     monkeypatch.setattr(single, "numeric_mean", counted)
     A, B, C = map(Weights, "ABC")

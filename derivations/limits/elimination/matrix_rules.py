@@ -52,10 +52,9 @@ def _places_of(e: Expander, statement: Matrix) -> None:
     """Distinguish the neurons on the sides of a matrix where they are not alike."""
     law = statement.weights.law
     assert isinstance(law, Correlated)
-    if len(e.states) > e.inputs:  # sums over neurons in what is made of tangents are sums over neurons that are alike
+    if e.infinite and len(e.states) > e.inputs:
         raise NotClosed(
-            f"tangents are derived for weights that are independent, got covariances of {statement.weights.name}; follow the Jacobians of networks by "
-            "simulate_jacobian"
+            f'tangents at infinite width are derived for neurons that are alike, got covariances of {statement.weights.name}; ask order="depth"'
         )
     for neurons, matrix in ((statement.target, law.rows), (statement.source, law.columns)):
         if matrix.rows and neurons.index not in e.places:

@@ -20,6 +20,7 @@ from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
 from derivations.limits.elimination.loop import Tag, conditional_mean
+from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 from derivations.limits.elimination.vanishing import require_norms
 from derivations.symbols import state, step
@@ -337,7 +338,7 @@ class LayerMoments:
             return self.change(x * y)
         # the average over infinitely many neurons is the mean of one
         moved = x * self.drift(b) + y * self.drift(a) + self.covariance(a, b)
-        return self.on_range(self.average(sp.expand(moved)))
+        return self.on_range(self.average(expanded(moved)))
 
 
 @lru_cache(maxsize=8)
@@ -346,9 +347,22 @@ def layer_moments(program: Program, inputs: int, directions: int) -> LayerMoment
     return LayerMoments(program, inputs, directions=directions)
 
 
-def evaluated(expr: sp.Expr) -> sp.Expr:
-    """With closed forms in the place of Gaussian means that have one, the innermost first."""
-    return expr.replace(lambda e: isinstance(e, GaussianExpectation | GaussianPairExpectation), lambda e: e.doit())
+def evaluated(expr: sp.Expr, known: dict[sp.Expr, sp.Expr] | None = None) -> sp.Expr:
+    """With closed forms in the place of Gaussian means that have one, the innermost first.
+
+    Parameters
+    ----------
+    expr : Expr
+    known : dict, optional
+        What was found for means before; what is found now is added. A mean without a closed form costs as much as one that has it.
+    """
+    known = {} if known is None else known
+    nodes = expr.atoms(GaussianExpectation, GaussianPairExpectation)
+    inside = {node: node.atoms(GaussianExpectation, GaussianPairExpectation) - {node} for node in nodes}
+    for node in sorted(nodes, key=lambda node: len(inside[node])):
+        if node not in known:
+            known[node] = node.xreplace({inner: known[inner] for inner in inside[node]}).doit()
+    return expr.xreplace({node: known[node] for node in nodes if known[node] != node})
 
 
 def state_averages(expr: sp.Expr) -> list[LayerAverage]:

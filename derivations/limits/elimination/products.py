@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import sympy as sp
 from sympy.polys.domains import QQ
@@ -10,10 +11,14 @@ from sympy.polys.orderings import lex
 from sympy.polys.rings import PolyElement, PolyRing
 
 from derivations.gaussian.joint import GaussianJointExpectation
+from derivations.gaussian.node import GaussianMean
+from derivations.gaussian.softmax import SoftmaxMean
 
 
 def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     """The sum of products that ``sp.expand`` gives; ``is_factor`` marks nodes that are multiplied out as symbols are.
+
+    Symbols, averages and functions are leaves of a polynomial, which is multiplied out in a ring; what stands over a sum goes to SymPy.
 
     Examples
     --------
@@ -22,14 +27,39 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     (x**2/y + 2*x + y, x*exp(x)*exp(x**2) + exp(x)*exp(x**2))
     """
     leaves: dict[sp.Expr, int] = {}
-    if not _is_polynomial(expr, leaves):
-        whole = {node: sp.Dummy("E", real=True) for node in expr.atoms(GaussianJointExpectation)}
-        return sp.expand(expr.xreplace(whole), **hints).xreplace({name: node for node, name in whole.items()})
-    if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
+    if _is_polynomial(expr, leaves):
+        inside = [_opened(leaf, **hints) for leaf in leaves]
+        if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
+            rule = {leaf: new for leaf, new in zip(leaves, inside, strict=True) if new != leaf}
+            return expr.xreplace(rule) if rule else expr
+        ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
+        found = _multiplied(expr, dict(zip(leaves, ring.gens, strict=True)), ring)
+        roots = [i for i, leaf in enumerate(leaves) if leaf.is_Pow and leaf.base.is_Add and leaf.exp.is_positive]
+        if not any(powers[i] > 1 for powers in found.monoms() for i in roots):
+            return _written(found, inside)
+    means: dict[GaussianMean, sp.Symbol] = {}
+    named = sp.expand(_with_names(expr, means), **hints)
+    return named.xreplace({name: _opened(mean, **hints) for mean, name in means.items()})
+
+
+def _with_names(expr: sp.Expr, names: dict[GaussianMean, sp.Symbol]) -> sp.Expr:
+    """Names for Gaussian means outside averages, whose neurons they may depend on."""
+    if isinstance(expr, GaussianMean):
+        return names.setdefault(expr, sp.Dummy("E", real=True))
+    if not expr.args or getattr(expr, "is_factor", False):
         return expr
-    ring = PolyRing([sp.Dummy() for _ in leaves], QQ, lex)
-    known = dict(zip(leaves, ring.gens, strict=True))
-    return _written(_multiplied(expr, known, ring), list(leaves))
+    args = [_with_names(arg, names) for arg in expr.args]
+    return expr if all(new is old for new, old in zip(args, expr.args, strict=True)) else expr.func(*args)
+
+
+@lru_cache(maxsize=4096)
+def _opened(leaf: sp.Expr, **hints: bool) -> sp.Expr:
+    """A leaf with its parts multiplied out, so that equal ones look the same; means over softmax shares are put together instead."""
+    if leaf.is_Symbol or getattr(leaf, "is_factor", False) or isinstance(leaf, GaussianJointExpectation):
+        return leaf
+    if leaf.is_Pow and leaf.base.is_Add and leaf.exp.is_negative:
+        return _opened(leaf.base, **hints) ** leaf.exp
+    return sp.expand(leaf, **hints)
 
 
 def number_of_terms(expr: sp.Expr) -> int:
@@ -55,18 +85,28 @@ def _factors(term: sp.Expr) -> list[sp.Expr]:
 
 
 def _is_polynomial(expr: sp.Expr, leaves: dict[sp.Expr, int]) -> bool:
-    """Whether an expression is one in symbols, averages and powers of these, which are noted."""
+    """Whether an expression is one in leaves, which are noted."""
     if expr.is_Rational:
         return True
     if expr.is_Add or expr.is_Mul:
         return all(_is_polynomial(arg, leaves) for arg in expr.args)
     if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
         return _is_polynomial(expr.base, leaves)
-    leaf = expr.base if expr.is_Pow and expr.exp.is_Rational else expr
-    if getattr(leaf, "is_factor", leaf.is_Symbol):
+    if _is_leaf(expr):
         leaves.setdefault(expr, len(leaves))
         return True
     return False
+
+
+def _is_leaf(expr: sp.Expr) -> bool:
+    """Whether products and powers of it are what multiplying out leaves; square roots of sums are while none is squared."""
+    root = expr.is_Pow and expr.exp.is_Rational
+    base = expr.base if root else expr
+    if getattr(base, "is_factor", base.is_Symbol or base.is_Rational or base.is_NumberSymbol):
+        return True
+    if root:
+        return bool((expr.exp == sp.S.Half or expr.exp.is_negative) and base.is_Add and _opened(expr) == expr)
+    return isinstance(expr, GaussianMean | SoftmaxMean) or (isinstance(expr, sp.Function) and not _opened(expr).is_Add)
 
 
 def _multiplied(expr: sp.Expr, known: dict[sp.Expr, PolyElement], ring: PolyRing) -> PolyElement:

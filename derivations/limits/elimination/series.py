@@ -14,6 +14,7 @@ import sympy as sp
 
 from derivations.errors import NoLimit, NotClosed, brief
 from derivations.gaussian import GaussianExpectation, SoftmaxShare, expect
+from derivations.limits.elimination.products import expanded
 from derivations.piecewise.continued import Continued
 from derivations.symbols import step
 
@@ -64,7 +65,7 @@ def taylor(expr: sp.Expr, order: int) -> Series:
 
 def _coefficients(polynomial: sp.Expr, order: int) -> Series:
     found: list[list[sp.Expr]] = [[] for _ in range(order + 1)]
-    for term in sp.Add.make_args(sp.expand(polynomial)):
+    for term in sp.Add.make_args(expanded(polynomial)):
         factors = sp.Mul.make_args(term)
         own = next((f for f in factors if f == step or (f.is_Pow and f.base == step)), sp.S.One)
         power = 0 if own == 1 else int(own.as_base_exp()[1])

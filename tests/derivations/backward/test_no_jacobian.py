@@ -66,23 +66,3 @@ def test_tangents_through_a_softmax_are_refused_at_a_fixed_width():
         "Q_12",
         "Q_22",
     ]
-
-
-@pytest.mark.parametrize("side", ["row_covariance", "column_covariance"])
-def test_neurons_that_are_not_alike_have_no_derived_jacobian(side):
-    # a symbol that says which neuron it is stood in the equations, and sums over neurons went past it
-    own = Weights("W", **{side: [[2, 1], [1, 3]]})
-    j = jacobian(Network(lambda x: x + epsilon * own(sp.tanh(x)), width=2))
-    for ask in (
-        lambda: j.sde,
-        lambda: j.log_det,
-        lambda: j.volumes,
-        j.limit,
-        lambda: j.weight_gradients,
-    ):
-        with pytest.raises(
-            NotClosed, match="got covariances of W; follow the Jacobians of networks by simulate_jacobian"
-        ):
-            ask()
-    alike = jacobian(Network(lambda x: x + epsilon * Weights("W")(sp.tanh(x)), width=2))
-    assert alike.sde.covariance.free_symbols <= {*alike.sde.state, *alike.sde.first, *alike.sde.second}  # the control

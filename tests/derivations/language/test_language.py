@@ -165,6 +165,16 @@ def test_every_recipe_is_a_program(kind):
         ),
         ("x + eps*self_attention(rms_norm(x), heads=2, size=8)", x + epsilon * self_attention(rms_norm(x), 2, 8)),
         ("x + eps*over_positions(normalised_sum(A(x)*other(C(x)))*other(D(x)))", None),
+        ("x + eps*max(A(x), C(x), 1)", x + epsilon * sp.Max(A(x), Weights("C")(x), 1)),
+        ("x + eps*A(torch.minimum(relu(x), 6))", x + epsilon * A(sp.Min(relu(x), 6))),
+        (
+            "x + eps*A(where(C(x) > 0, x, 1))",
+            x + epsilon * A(sp.Piecewise((x, Weights("C")(x) > 0), (1, True))),
+        ),
+        (
+            "x + eps*A((0 < C(x) <= 1)*x)",
+            x + epsilon * A(x * sp.Piecewise((1, (Weights("C")(x) > 0) & (Weights("C")(x) <= 1)), (0, True))),
+        ),
     ],
 )
 def test_layers_are_read_from_text(text, expr):
@@ -201,6 +211,9 @@ def test_layers_are_read_from_text(text, expr):
         ("x + eps*attention(A(x), C(x), D(x), maks=causal)", "option of attention"),
         ("dropout(x, 0.5, share=True)", "unknown option of dropout 'share'; close names: shared"),
         ("A(x, out=3) + A(x, out=4)", "two sets of options"),
+        ("x + eps*max(A(x))", "max has 1 arguments; give it 2 to 8"),
+        ("x + eps*where(x, A(x), 1)", "is no choice by a comparison; write where"),
+        ("x + eps*A(B(x) == 0)", "compares at single points"),
         ("+".join(["x"] * 900), "characters|too large"),
     ],
 )

@@ -7,8 +7,21 @@ from random import Random
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, MLPBlock, Network, Weights, average, epsilon, layer_norm, relu, rms_norm
-from derivations.limits import closure, gram_limit
+from derivations import (
+    AttentionBlock,
+    GatedBlock,
+    MLPBlock,
+    Network,
+    Weights,
+    average,
+    epsilon,
+    layer_norm,
+    relu,
+    rms_norm,
+    silu,
+)
+from derivations.gaussian import GaussianExpectation, expect
+from derivations.limits import closure, gram_limit, width_limit
 from derivations.limits.elimination.averages import layer_average
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.elimination.products import expanded
@@ -22,6 +35,7 @@ MEANS = {"weight_mean": half, "bias_mean": half, "output_mean": 1, "output_bias_
 def test_products_in_a_ring_are_those_of_formulas(seed):
     draw, (x, y, z) = Random(seed), sp.symbols("x y z", real=True)
     leaves = [x, y, 1 / z, sp.sqrt(z), layer_average(x**2, (x,), 0), layer_average(x * y, (x,), 0)]
+    leaves += [sp.sqrt(1 - y**2), sp.asin(y), sp.exp(-(x**2)), sp.sqrt(2) / sp.pi, expect(sp.tanh(x) ** 2, x, y**2)]
 
     def polynomial(depth):
         if depth == 0:
@@ -32,6 +46,22 @@ def test_products_in_a_ring_are_those_of_formulas(seed):
     formula = polynomial(3)
     assert expanded(formula) == sp.expand(formula)
     assert expanded(expanded(formula)) == expanded(formula)
+
+
+def test_means_inside_an_average_stay_there():
+    x, y, s = sp.Symbol("x", real=True), sp.Symbol("y", real=True), sp.Symbol("s", positive=True)
+    inner = expect(sp.tanh(y), y, s, x)  # of a neuron
+    average_of = layer_average(inner**2, (x,), 0)
+    assert expanded((1 + inner) * (average_of + s) / (1 + s)).atoms(type(average_of)) == {average_of}
+    assert expanded((1 + inner) * average_of) == average_of + inner * average_of
+
+
+def test_a_mean_without_a_closed_form_is_asked_for_one_once(monkeypatch):
+    asked = []
+    look = GaussianExpectation.doit
+    monkeypatch.setattr(GaussianExpectation, "doit", lambda self, **hints: asked.append(self) or look(self, **hints))
+    width_limit(GatedBlock(silu, width=sp.oo, **MEANS))
+    assert len(asked) == len(set(asked)) > 4
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from derivations import (
 )
 from derivations.kernels import ntk
 from derivations.language import parse_layer
-from tests.benchmarks.bench_derivations import seconds, with_gram
+from tests.benchmarks.bench_derivations import MEANS, seconds, with_gram
 
 n = symbols.width
 
@@ -64,6 +64,11 @@ SLOWEST = {
     "means over wide laws": (
         1,
         lambda: derive(Network(parse_layer("x + eps*A(tanh(B(x**8)))"), width=1, inputs=2)).limit.covariance,
+    ),
+    "gate with means": (1, lambda: with_gram(GatedBlock(silu, width=sp.oo, inputs=2, **MEANS), "width")),
+    "post-norm transformer of 3 tokens": (
+        1.5,
+        lambda: with_gram(TransformerBlock(width=n, activation=relu, positions=3, place="post"), "depth"),
     ),
     "tangent kernel of a gate": (1, lambda: ntk(GatedBlock(silu, width=sp.oo, inputs=2))),
 }

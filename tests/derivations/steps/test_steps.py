@@ -28,16 +28,15 @@ CASES = {
 }
 
 
-def mean(expr: sp.Expr, step) -> sp.Expr:
-    """E over the random numbers of a polynomial in them: (k - 1)!! for even powers of a normal, 1 for those of a sign."""
+def mean(moved: sp.Poly, step) -> sp.Expr:
+    """E over the random numbers of a polynomial in them and in √h: (k - 1)!! for even powers of a normal, 1 for those of a sign."""
     total = sp.S.Zero
-    polynomial = sp.Poly(sp.expand(expr), *step.normals, *step.signs)
-    for powers, coefficient in polynomial.terms():
+    for (*powers, halves), coefficient in moved.terms():
         if any(p % 2 for p in powers):
             continue
         weight = sp.prod([sp.factorial2(p - 1) for p in powers[: len(step.normals)]])
-        total += coefficient * weight
-    return sp.expand(total)
+        total += coefficient * weight * step.size ** sp.Rational(halves, 2)
+    return total
 
 
 POINT = {
@@ -49,8 +48,12 @@ POINT = {
 
 def defect(process, step, order: int, function: sp.Expr) -> sp.Expr:
     """E f(x') − Σ hᵏ Lᵏf / k! at an exact point, up to the power of h that the order asks for."""
-    moved = function.subs(
-        {s: u.subs(POINT) for s, u in zip(process.states, step.update, strict=True)}, simultaneous=True
+    root = sp.Dummy(positive=True)
+    numbers = (*step.normals, *step.signs, root)
+    moved = [sp.Poly(u.subs(POINT).subs(step.size, root**2), *numbers) for u in step.update]
+    terms = sp.Poly(function, *process.states).terms()
+    moved = sum(
+        (c * sp.prod([u**p for u, p in zip(moved, powers, strict=True)]) for powers, c in terms), sp.Poly(0, *numbers)
     )
     taylor, term = sp.S.Zero, function
     for k in range(order + 1):

@@ -57,6 +57,28 @@ def test_means_agree_with_thirty_digits(name):
     check(name, closed=False)
 
 
+ALIKE = {name: row for name, rows in MEANS.items() for row in rows if row["law"][0] == row["law"][1]}
+#: Three by three pairs of neurons of one law: these have a series in the angle, not an integral each.
+ROWS, COLUMNS, NEURONS = slice(0, 3), slice(3, 6), 6
+
+
+@pytest.mark.parametrize("name", [n if n == "sign" else pytest.param(n, marks=pytest.mark.slow) for n in ALIKE])
+def test_the_series_in_the_angle_agrees_with_thirty_digits(name):
+    row, seen, activation = ALIKE[name], [], parse_activation(ALIKE[name]["formula"])
+    variance, _, rho = map(float, row["law"])
+    # what takes long here are powers beside places that the slopes have too
+    once = row["slope"] == "infinite" or name in ("gap", "power 2/3 elsewhere")
+    for which in ("nngp",) if once else ("nngp", "slope"):
+        means = compile_means(activation if which == "nngp" else slope_of(activation)).bare
+        none, neurons = np.zeros(NEURONS), np.full(NEURONS, variance)
+        found = means.pairs(none, neurons)(ROWS, COLUMNS, np.full((3, 3), rho * variance))
+        size = means.square(none, neurons)[0]
+        assert np.all(np.abs(found - float(row[which])) < TOLERANCE * size), which
+        assert np.all(np.abs(found + 1e-9 * size - float(row[which])) > TOLERANCE * size)
+        seen += [key for key in means.panels.kept if str(key).startswith("b'angles")]
+    assert seen or not means.panels.corners
+
+
 def test_none_was_lost():
     assert len(MEANS) >= 62
 

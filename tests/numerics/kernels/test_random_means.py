@@ -107,33 +107,47 @@ def rule(places, points):
     return np.concatenate(nodes), np.concatenate(weights)
 
 
-def own_means(tree, which):
-    """E f(U) f(V) of each law and the size, or None where two rules differ."""
+def own_means(tree):
+    """Of the function and of its slope, E f(U) f(V) of each law and the size, or None where two rules differ."""
     places = cuts(tree)
     if places is None:
-        return None
+        return None, None
     found = []
     for points in (12, 15):
         x, w = rule(places, points)
-        f = read(tree, x, [])[which]
-        if not np.isfinite(f).all():
-            return None
-        rows = []
-        for a, b, rho in LAWS:
-            left, right, left_over = np.sqrt(a), np.sqrt(b), np.sqrt(1 - rho * rho)
+        both = [f if np.isfinite(f).all() else None for f in read(tree, x, [])]
+        found.append(means_at(both, x, w))
+    return tuple(None if None in rules else agreed(*rules) for rules in zip(*found, strict=True))
+
+
+def means_at(functions, x, w):
+    """Rows of mean and size for each function, or None; both share the densities of a pair, which is what takes time."""
+    rows = [None if f is None else [] for f in functions]
+    for a, b, rho in LAWS:
+        left, right, left_over = np.sqrt(a), np.sqrt(b), np.sqrt(1 - rho * rho)
+        density = np.exp(-(((x[:, None] / left - rho * x / right) / left_over) ** 2) / 2)
+        for f, row in zip(functions, rows, strict=True):
+            if f is None:
+                continue
             one, other = f * w * np.exp(-x * x / 2 / a), f * w * np.exp(-x * x / 2 / b)
             size = np.sqrt((one @ f) * (other @ f) / (2 * np.pi * left * right))
-            density = np.exp(-(((x[:, None] / left - rho * x / right) / left_over) ** 2) / 2)
-            rows.append((f * w @ density @ other / (2 * np.pi * left * right * left_over), size))
-        far = np.abs(x) > 0.9 * REACH
-        if not np.max(f[far] ** 2 * np.exp(-(x[far] ** 2) / 2 / 1.2)) < 1e-13 * rows[0][1]:
-            return None  # grows too fast for this reach
-        found.append(rows)
+            row.append((f * w @ density @ other / (2 * np.pi * left * right * left_over), size))
+    far = np.abs(x) > 0.9 * REACH
+    return [
+        row  # unless it grows too fast for this reach
+        if row and np.max(f[far] ** 2 * np.exp(-(x[far] ** 2) / 2 / 1.2)) < 1e-13 * row[0][1]
+        else None
+        for f, row in zip(functions, rows, strict=True)
+    ]
+
+
+def agreed(first, second):
+    """The first rule's means, if those of the second are the same."""
     agree = all(
         abs(p - q) < TOLERANCE / 10 * s and abs(s - r) < TOLERANCE / 10 * s
-        for (p, s), (q, r) in zip(*found, strict=True)
+        for (p, s), (q, r) in zip(first, second, strict=True)
     )
-    return found[0] if agree else None
+    return first if agree else None
 
 
 def differing(seed, first, last):
@@ -147,7 +161,7 @@ def differing(seed, first, last):
             if not activation.expr.free_symbols:
                 continue
             with np.errstate(all="ignore"):
-                expected = [own_means(tree, which) for which in (0, 1)]
+                expected = own_means(tree)
         except (UnsafeExpression, KeyError, AttributeError, IndexError):
             continue
         for which, rows in enumerate(expected):

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, silu, symbols, tanh
+from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, rms_norm, silu, symbols, tanh
 from derivations.backward import jacobian
 from numerics import compare, simulate_jacobian, validate
 from numerics.cli import main
+from numerics.validation.derivatives import derivatives_of
 
 A, B = Weights("A"), Weights("B", out=4)
 TWO = Network(lambda x: x + epsilon * A(relu(B(x))), width=2)
+RMS = Network(lambda x: x + epsilon * A(relu(B(rms_norm(x)))), width=2)
 
 
 @pytest.mark.slow
@@ -35,6 +37,28 @@ def test_determinants_with_neurons_and_a_wrong_one():
 def test_perceptrons_agree_with_networks_whose_depth_and_width_go_together():
     table = validate(jacobian(MLP(relu)), samples=30_000, depth=32, seed=1)
     assert table, str(table)
+
+
+def test_one_neuron_starts_where_it_is():
+    # the square of the neuron stood in its place
+    _, determinant = derivatives_of(jacobian(ResNet(tanh, width=1)), [-2.0], 0.5, 10, 4, 1)
+    assert np.array_equal(determinant.origin, [[-2.0, 0.0]])
+    slope = 1 - np.tanh(2.0) ** 2
+    assert np.isclose(determinant.variance_rate, slope**2)
+    _, squares = derivatives_of(jacobian(RMS), [-2.0, 1.0], 0.5, 10, 4, 1)
+    assert np.array_equal(squares.origin, [[2.5, 0.0]])  # the control: a process with the Gram matrix
+
+
+@pytest.mark.slow
+def test_neurons_that_are_not_alike():
+    unlike = Weights("W", row_covariance=[[2, 1], [1, 3]])
+    j = jacobian(Network(lambda x: x + epsilon * unlike(tanh(x)), width=2))
+    size = {"x0": [1.0, -0.5], "t": 0.5, "samples": 6000, "depth": 16, "seed": 1}
+    assert [row.test.p_value > 1e-4 for row in validate(j, **size).rows] == [True] * 4
+    wrong = Weights("W", row_covariance=[[2, 0], [0, 2]])
+    other = jacobian(Network(lambda x: x + epsilon * wrong(tanh(x)), width=2))
+    j.__dict__["log_det"] = other.log_det
+    assert any(v == "differs" for v in validate(j, **size).verdicts)
 
 
 def test_the_title_has_the_time_that_is_compared():
