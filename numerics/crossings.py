@@ -94,7 +94,7 @@ def crossings(function: Callable[[float], float], target: float, points: Array, 
             seen[x] = float(function(x))
         return seen[x]
 
-    _look_at_edges(value, list(seen))
+    _look_at_edges(value, list(seen), target)
     kept = _known(seen)
     for low, high, side in _turning_back(kept, target):
         _sought(value, low, high, side)
@@ -118,12 +118,15 @@ def _known(seen: dict[float, float]) -> list[tuple[float, float]]:
     return sorted((x, v) for x, v in seen.items() if np.isfinite(v))
 
 
-def _look_at_edges(value: Callable[[float], float], points: list[float]) -> None:
-    """Nearly to the end of where the function exists, between each point where it does and one where it does not."""
-    for one, other in pairwise(points):
+def _look_at_edges(value: Callable[[float], float], points: list[float], target: float) -> None:
+    """Nearly to the end of where the function exists, between each point where it does and one where it does not, unless it moves away there."""
+    for k, (one, other) in enumerate(pairwise(points)):
         if np.isfinite(value(one)) == np.isfinite(value(other)):
             continue
-        inside, outside = (one, other) if np.isfinite(value(one)) else (other, one)
+        inside, outside, before = (one, other, k - 1) if np.isfinite(value(one)) else (other, one, k + 2)
+        behind = value(points[before]) if 0 <= before < len(points) else np.nan
+        if np.isfinite(behind) and (value(inside) - behind) * (value(inside) - target) > 0:
+            continue
         for _ in range(_EDGE):
             middle = (inside + outside) / 2
             inside, outside = (middle, outside) if np.isfinite(value(middle)) else (inside, middle)

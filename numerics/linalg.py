@@ -44,14 +44,20 @@ def semidefinite_factor(matrix: Array) -> Array:
 
 
 def _factor(matrix: Array, factor: Array) -> None:
-    """Fill the factor, which is 0, for matrices of shape (m, m, ...)."""
-    size, rest = len(matrix), matrix.copy()
-    rounding = 4 * size * np.finfo(float).eps * np.einsum("jj...->j...", rest)
+    """Fill the factor, which is 0, for matrices of shape (m, m, ...), column by column; only the lower triangle is read."""
+    size = len(matrix)
+    rounding = 4 * size * np.finfo(float).eps
     for j in range(size):
-        alive = rest[j, j] > rounding[j]
-        inverse = np.where(alive, 1 / np.sqrt(np.where(alive, rest[j, j], 1.0)), 0.0)
-        column = np.multiply(rest[j:, j], inverse, out=factor[j:, j])
-        rest[j + 1 :, j + 1 :] -= column[1:, None] * column[None, 1:]
+        column = factor[j:, j]
+        column[...] = matrix[j:, j]
+        for k in range(j):
+            column -= factor[j:, k] * factor[j, k]
+        pivot = column[0]
+        alive = pivot > rounding * matrix[j, j]
+        if np.all(alive):
+            column *= 1 / np.sqrt(pivot)
+        else:
+            column *= np.where(alive, 1 / np.sqrt(np.where(alive, pivot, 1.0)), 0.0)
 
 
 def one_thread() -> AbstractContextManager[object]:

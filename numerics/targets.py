@@ -24,11 +24,11 @@ from derivations.gaussian import SoftmaxMean
 from derivations.limits import JointMoments
 from derivations.limits.collapse import require_homogeneous, unshaped
 from derivations.limits.gram import gram_matrix
-from derivations.notation.printed import Legible
 from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics import given
+from numerics.choices import Choice
 from numerics.compile import compile_expression
 from numerics.compile.parameters import with_number
 from numerics.crossings import COARSE, FINE, MOST_TURNS, crossings, spaced, turns
@@ -38,52 +38,14 @@ from numerics.fokker_planck import SolvedDistribution, solve_fokker_planck
 from numerics.limit_distribution import depends_on_time, distribution, has_distribution
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
+from numerics.units import Family
 
 _STEPS = 200
+_ROUGH, _FINE = 1e-4, 1e-6  # tolerances of laws whose statistic is far from the wanted value, and of others
+_NEAR = 4.0  # times more or less
 _MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
 _NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
 _PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
-
-
-@dataclass(frozen=True, repr=False)
-class Choice(Legible):
-    """A parameter's value with which a network has a wanted statistic.
-
-    Parameters
-    ----------
-    parameter : Symbol
-    value : float
-    statistic : str
-        What was asked for, in words.
-    target, attained : float
-        The wanted value and that of the derived limit at the parameter's value.
-    error : float
-        Standard error of ``attained`` where paths of the limit were drawn, else 0.
-    reach : tuple of float
-        The least and the largest value of the statistic that were seen within the bounds, where it turns too.
-    others : tuple of float
-        Larger parameters at which the statistic takes the value again, in order; the smallest is returned.
-    network : Recipe
-        With the value in place; for a depth, as it was.
-    """
-
-    parameter: Any
-    value: float
-    statistic: str
-    target: float
-    attained: float
-    error: float
-    reach: tuple[float, float]
-    others: tuple[float, ...]
-    network: Recipe
-
-    def __str__(self) -> str:
-        error = f" ± {self.error:.2g}" if self.error else ""
-        more = f"; so it is at {', '.join(f'{x:.6g}' for x in self.others)}" if self.others else ""
-        return (
-            f"{self.parameter} = {self.value:.6g}: {self.statistic} is {self.attained:.6g}{error}, wanted {self.target:g}; within the bounds it goes "
-            f"from {self.reach[0]:.4g} to {self.reach[1]:.4g}{more}"
-        )
 
 
 @given.checked(
@@ -232,6 +194,11 @@ class Question:
         """The law at the first value of the parameter at which the forward equation had to be solved for it."""
         return []
 
+    @cached_property
+    def _family(self) -> list[Family]:
+        """The limit and the value of the parameter at which it was solved first, in terms of which others may be seen in other units."""
+        return []
+
     @property
     def of_depth(self) -> bool:
         """Whether the number of layers is sought, or the time where that is free."""
@@ -286,10 +253,15 @@ class Question:
     def value(self, at: float) -> tuple[float, float]:
         """The statistic at a value of the parameter, and its standard error; not a number where it does not exist."""
         process, time = self.process, self._time(at)
-        if not self.of_depth:
-            process = with_number(process, self.parameter, exact_decimals(at))
         try:
-            return self._of(process, time)
+            if self._family and (units := self._family[0].units(at)) is not None:
+                return self._of(self._family[0].base, time * units.time, units.state)
+            if not self.of_depth:
+                process = with_number(process, self.parameter, exact_decimals(at))
+            found = self._of(process, time)
+            if self._solved and not self._family and not self.of_depth and not depends_on_time(self.process):
+                self._family.append(Family(cast(Diffusion, self.process), self.parameter, exact_decimals(at)))
+            return found
         except ValueError as error:
             self._reasons.append(str(error))
             return np.nan, 0.0
@@ -299,16 +271,21 @@ class Question:
             return float(at) if self.of_depth else float(1.0 if self.t is None else self.t)
         return float(cast(Any, self.net.regime.time(exact_decimals(at) if self.of_depth else self.depth)))
 
-    def _of(self, process: Diffusion | Flow, time: float) -> tuple[float, float]:
-        start = self._start(process)
+    def _of(self, process: Diffusion | Flow, time: float, unit: float = 1.0) -> tuple[float, float]:
+        start = [unit * x for x in self._start(process)]
         if isinstance(process, Flow) or process.covariance.is_zero_matrix:  # no noise at this value of the parameter
             moving = process if isinstance(process, Flow) else Flow(process.states, process.drift, process.time)
             end = np.asarray(solve_flow(moving, start, time)(time))
             return float(self._read(end[None], process)[0]), 0.0
         if len(process.states) == 1 and has_distribution(process):
-            law = self._law(process, start[0], time)
             scale = start[0] / (self.norm0 if self.norm is not None else self.correlation0) if start[0] else 1.0
-            return float(law.mean() if self.quantile is None else law.ppf(self.quantile)) / scale, 0.0
+            found = np.nan
+            for tol in (_ROUGH, _FINE) if self._solved else (_FINE,):
+                law = self._law(process, start[0], time, tol)
+                found = float(law.mean() if self.quantile is None else law.ppf(self.quantile)) / scale
+                if not self._is_near(found):
+                    break
+            return found, 0.0
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", ExplosionWarning)  # looked at below
             states = simulate_sde(process, np.array(start), time, steps=_STEPS, samples=self.samples, seed=self.seed)
@@ -322,11 +299,17 @@ class Question:
         low, high = np.quantile(values, np.clip([self.quantile - spread, self.quantile + spread], 0, 1))
         return found, float(high - low) / 2
 
-    def _law(self, process: Diffusion, start: float, time: float) -> FrozenDistribution:
+    def _is_near(self, value: float) -> bool:
+        """Whether a value is so near to the wanted one that it must be known well."""
+        if self.norm is not None:
+            return bool(self.norm / _NEAR <= value <= self.norm * _NEAR)
+        return bool(abs(value - cast(float, self.correlation)) <= 1 / _NEAR)
+
+    def _law(self, process: Diffusion, start: float, time: float, tol: float) -> FrozenDistribution:
         """The law at a time; once none is known in closed form at one value of the parameter, it is not looked for at others."""
         if self._solved and not depends_on_time(process):
-            return solve_fokker_planck(process, start, t=time)
-        law = distribution(process, x0=start, t=time)
+            return solve_fokker_planck(process, start, t=time, tol=tol)
+        law = distribution(process, x0=start, t=time, tol=tol)
         if isinstance(law, SolvedDistribution):
             self._solved.append(law)
         return law

@@ -31,7 +31,8 @@ LAYERS = {
         "special", "extras", "linalg", "densities", "backends", "compile", "quadrature", "ensembles", "outcomes", "schemes", "initial_conditions",
         "expectations", "paths", "exports", "fokker_planck", "limit_distribution", "flows", "outputs", "tangent_kernels", "joint_outputs", "networks",
         "dynamics", "pytorch", "exponential_functional", "kernels",
-        "regression", "statistics", "training", "depth_levels", "depth_extrapolation", "crossings", "targets", "validation", "plots", "report", "cli",
+        "regression", "statistics", "training", "depth_levels", "depth_extrapolation", "crossings", "choices", "units", "targets", "validation", "plots",
+        "report", "cli",
     ],
 }
 # modules whose place is kept and that nobody has built yet: on the map they are marked (planned)

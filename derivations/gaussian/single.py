@@ -78,7 +78,7 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
         return expr.subs(dummy, centre)
     if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
         return expect(scaled, dummy, evaluate=evaluate)
-    if (choice := _choice_elsewhere(expr, dummy)) is not None:
+    if (choice := choice_elsewhere(expr, dummy)) is not None:
         means = (expect(expr.xreplace({choice: branch}), dummy, spread, centre, evaluate) for branch, _ in choice.args)
         return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
     check_finite(expr, dummy, spread)
@@ -92,9 +92,11 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     return GaussianExpectation(as_function(expr, dummy), centre, spread)
 
 
-def _choice_elsewhere(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
-    """A choice between formulas in the variable by conditions without it, whose mean is a choice between means."""
-    chosen = (p for p in expr.atoms(sp.Piecewise) if p.has(variable) and not any(c.has(variable) for _, c in p.args))
+def choice_elsewhere(expr: sp.Expr, *variables: sp.Symbol) -> sp.Piecewise | None:
+    """A choice between formulas in the variables by conditions without them, whose mean is a choice between means."""
+    chosen = (
+        p for p in expr.atoms(sp.Piecewise) if p.has(*variables) and not any(c.has(*variables) for _, c in p.args)
+    )
     return min(chosen, key=sp.default_sort_key, default=None)
 
 

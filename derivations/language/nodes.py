@@ -181,8 +181,8 @@ class Factor(Node):
 
     Parameters
     ----------
-    name : Symbol
-        Factors of different names are independent.
+    symbol : Symbol
+        Factors of different symbols are independent.
     keep : Expr
         The probability of 1.
     shared : Boolean
@@ -190,6 +190,12 @@ class Factor(Node):
     branch : Boolean
         Whether all neurons see the same factor.
     """
+
+    @property
+    def name(self) -> str:
+        """As it is printed; factors of different bodies may have the same."""
+        name: str = self.args[0].name
+        return name
 
     @property
     def keep(self) -> sp.Expr:
@@ -212,10 +218,10 @@ class Factor(Node):
         return set(self.keep.free_symbols)
 
     def _sympystr(self, printer: Printer) -> str:
-        return str(self.args[0])
+        return self.name
 
     def _latex(self, printer: Printer) -> str:
-        return str(printer._print(self.args[0]))
+        return str(printer._print(sp.Symbol(self.name)))
 
 
 def average(body: object) -> Average:

@@ -214,11 +214,21 @@ class _Reader:
             self.drafts.append(("between", symbol, node, sp.S.One, 0, 0))
         elif isinstance(node, Factor):
             self._declared(node.keep, set(), f"the factor {brief(node)}")
-            symbol = self._symbol(node, str(node.args[0]), nonnegative=True)
-            over = -1 if node.branch else self._new(sp.S.NaN, str(node.args[0]))
+            self._require_one_law(node)
+            symbol = self._symbol(node, node.name, nonnegative=True)
+            over = -1 if node.branch else self._new(sp.S.NaN, node.name)
             if not node.branch:
                 self.layer_of[symbol] = over
             self.drafts.append(("factor", symbol, node, sp.S.One, over, over))
+
+    def _require_one_law(self, factor: Factor) -> None:
+        """What has one name is dropped together, so that it has one probability."""
+        for other in (node for node in self.symbols if isinstance(node, Factor)):
+            if other.args[0] == factor.args[0] and other != factor:
+                raise DerivationError(
+                    f"the factors called {factor.name} are drawn together, and differ in keep, in shared or in what they drop, neurons or a "
+                    "branch; give them different names"
+                )
 
     def _moves(self, symbol: sp.Symbol) -> bool:
         """Whether a symbol stands for something that differs from position to position."""

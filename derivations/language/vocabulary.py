@@ -2,6 +2,7 @@ r"""The usual words, made of averages and i.i.d. factors."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import cast
 
 import sympy as sp
@@ -41,16 +42,18 @@ def _of_order_one(body: object) -> sp.Expr:
     return expr if grows <= 0 else sp.Add(*(term * depth**-grows for term in sp.Add.make_args(expr)))
 
 
-def dropout(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:
+def dropout(body: sp.Expr, keep: object, name: str | None = None, shared: bool = False) -> sp.Expr:
     r"""Each neuron kept with probability p and scaled by 1/p, else 0.
+
+    A formula says what it says wherever it stands: the same body is dropped alike, and another body by factors of its own.
 
     Parameters
     ----------
     body : Expr
     keep : number or Expr
         p, in (0, 1].
-    name : str
-        Bodies with the same name are dropped together.
+    name : str, optional
+        Different bodies with the same name are dropped together.
     shared : bool
         Whether all inputs see the same mask.
 
@@ -58,13 +61,24 @@ def dropout(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) 
     ------
     DerivationError
         For a probability outside (0, 1].
+
+    Examples
+    --------
+    >>> from derivations.symbols import state
+    >>> dropout(state, 0.5) == dropout(state, 0.5), len(sp.Mul(dropout(state, 0.5), dropout(state**2, 0.5)).atoms(Factor))
+    (True, 2)
     """
-    return _factored(body) * _factor(keep, name, shared, branch=False)
+    return _dropped(body, keep, name, shared, branch=False)
 
 
-def drop_branch(body: sp.Expr, keep: object, name: str = "d", shared: bool = False) -> sp.Expr:
-    r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth)."""
-    return _factored(body) * _factor(keep, name, shared, branch=True)
+def drop_branch(body: sp.Expr, keep: object, name: str | None = None, shared: bool = False) -> sp.Expr:
+    r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth); names as of :func:`dropout`."""
+    return _dropped(body, keep, name, shared, branch=True)
+
+
+def _dropped(body: object, keep: object, name: str | None, shared: bool, branch: bool) -> sp.Expr:
+    expr = _factored(body)
+    return expr * _factor(expr, keep, name, shared, branch)
 
 
 def _factored(body: object) -> sp.Expr:
@@ -73,8 +87,8 @@ def _factored(body: object) -> sp.Expr:
     return cast(sp.Expr, expr)
 
 
-def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
-    if not isinstance(name, str) or not name:
+def _factor(body: sp.Expr, keep: object, name: str | None, shared: bool, branch: bool) -> sp.Expr:
+    if name is not None and not (isinstance(name, str) and name):
         raise DerivationError(f"the name of a factor must be a text that is not empty, got {name!r}")
     if not isinstance(shared, bool):
         raise DerivationError(f"shared says whether all inputs see the same factor, True or False, got {shared!r}")
@@ -87,4 +101,11 @@ def _factor(keep: object, name: str, shared: bool, branch: bool) -> sp.Expr:
         or (1 - p).is_negative
     ):
         raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")
-    return Factor(sp.Symbol(name), p, sp.sympify(shared), sp.sympify(branch)) / p
+    symbol = _named_after(body, p, shared, branch) if name is None else sp.Symbol(name)
+    return Factor(symbol, p, sp.sympify(shared), sp.sympify(branch)) / p
+
+
+def _named_after(*law: object) -> sp.Symbol:
+    """The name of the factors of a body with a law, the same in each process."""
+    digest = sha256("; ".join(map(sp.srepr, law)).encode()).digest()
+    return sp.Dummy("d", dummy_index=int.from_bytes(digest[:8], "big"))

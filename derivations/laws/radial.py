@@ -52,7 +52,7 @@ class RadialLaw(KernelLaw):
     @classmethod
     def from_coordinate(cls, form: LampertiForm, y: sp.Expr) -> RadialLaw:
         r"""Accept a coordinate over (0, ∞) along which :math:`y\beta = n + \tfrac12 - a y^2`."""
-        y, direction = _positive(form, tidy(y))
+        y, direction = _positive(form, _plain_front(form, tidy(y)))
         slope = tidy(direction * y * form.beta)
         a = tidy(-direction * form.derive(slope) / (2 * y))
         n = tidy(slope + a * y**2 - sp.Rational(1, 2))
@@ -163,7 +163,7 @@ class RadialLaw(KernelLaw):
         """Closed where x is a power of the radius, and for the mean of its logarithm in two dimensions."""
         if self.power is not None:
             c, p = self.power
-            return sp.expand_mul(c**k * self._radius_moment(sp.cancel(p * k), t, x0))
+            return _gathered(sp.expand_mul(c**k * self._radius_moment(sp.cancel(p * k), t, x0)))
         rate = tidy(self.direction * self.y * self.form.scale)  # dx / d log y
         if k == 1 and not rate.has(self.form.state) and self.index == 0:
             m, v = self.centre(t, x0), self.variance(t)
@@ -299,6 +299,24 @@ class RadialOrnsteinUhlenbeckLaw(RadialLaw):
     def example(cls) -> RadialLaw:
         r"""The process of Cox, Ingersoll and Ross :math:`\mathrm{d}X = (3 - 2X)\,\mathrm{d}t + \sqrt{X}\,\mathrm{d}B`."""
         return cls.recognise(LampertiForm(state, (sp.S.Zero, sp.oo), 3 - 2 * state, sp.sqrt(state)))
+
+
+def _gathered(total: sp.Expr) -> sp.Expr:
+    """A sum with one number in front of each of its terms."""
+    fronts: dict[sp.Expr, sp.Expr] = {}
+    for term in sp.Add.make_args(total):
+        front, rest = term.as_independent(*total.free_symbols, as_Add=False)
+        fronts[rest] = fronts.get(rest, sp.S.Zero) + front
+    return sp.Add(
+        *(rest * (sp.factor_terms(sp.cancel(front)) if front.has(sp.Add) else front) for rest, front in fronts.items())
+    )
+
+
+def _plain_front(form: LampertiForm, y: sp.Expr) -> sp.Expr:
+    """A coordinate, Dy = 1, whose constant factor is read off the noise where algebra left a sum in it: c = 1/Df of y = c f."""
+    front, moving = y.as_independent(form.state, as_Add=False)
+    speed = form.derive(moving) if front.has(sp.Add) else form.state
+    return y if speed.has(form.state) else moving / speed
 
 
 def _positive(form: LampertiForm, y: sp.Expr) -> tuple[sp.Expr, int]:

@@ -115,10 +115,14 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     s = of if of.by_law else of.calm
     shortened = 0 if of.depth or of.samples or not s.shortens else SHORTENED
     shown = most_powerful(s)
-    while shortened and not _falls(s, shown, network_seed):
+    first, short = 0, not shortened
+    while shortened:
+        short, first = _falls(s, shown, network_seed)
+        if short:
+            break
         s, shortened = s.shorter.calm, shortened - 1
         shown = most_powerful(s)
-    sizes, networks, paths, short = _compared(s, shown, network_seed, path_seed)
+    sizes, networks, paths, short = _compared(s, shown, network_seed, path_seed, first if short else 0)
     if shortened and not short:  # seen with more networks only
         s = s.shorter.calm
         shown = most_powerful(s)
@@ -131,11 +135,13 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
         yield score_row(claim, scores, net, path)
 
 
-def _falls(s: Setting, shown: Sequence[Scores], seed: Seed) -> bool:
-    """Whether what extrapolation leaves over falls from the smallest networks to larger ones, as it does where layers are short."""
-    few = int(
-        min(_FEW, 4.0 * _needed(s, shown))
-    )  # what so many do not see is no matter beside the comparison's own noise
+def _falls(s: Setting, shown: Sequence[Scores], seed: Seed) -> tuple[bool, int]:
+    """Whether what extrapolation leaves over falls from the smallest networks to larger ones, as it does where layers are short.
+
+    Also how many of the smallest pairs of sizes leave over too much for the comparison, which these networks see as well.
+    """
+    needed = _needed(s, shown)
+    few = int(min(_FEW, 4.0 * needed))  # what so many do not see is no matter beside the comparison's own noise
     sizes = [s.smallest * s.ratio**k for k in range(3)]
     drawn = [s.networks(size, few, one) for size, one in zip(sizes, spawn(seed, 3), strict=True)]
     found = [
@@ -143,8 +149,13 @@ def _falls(s: Setting, shown: Sequence[Scores], seed: Seed) -> bool:
         for pair, both in zip(pairwise(sizes), pairwise(drawn), strict=True)
     ]
     lefts = [largest_left(means) for means in found]
-    noise = max(float(np.sqrt(np.trace(m.covariance))) for m in found[1]) * 2.0 / sizes[2]
-    return lefts[1] <= max(0.4 * lefts[0], 3.0 * noise)  # of the second order it falls to a quarter
+    noises = [
+        max(float(np.sqrt(np.trace(m.covariance))) for m in means) * 2.0 / size
+        for means, size in zip(found, sizes[1:], strict=True)
+    ]
+    falls = lefts[1] <= max(0.4 * lefts[0], 3.0 * noises[1])  # of the second order it falls to a quarter
+    large = [left - 3.0 * noise > _allowed(needed) for left, noise in zip(lefts, noises, strict=True)]
+    return falls, large.index(False) if False in large else len(large)
 
 
 def _needed(s: Setting, shown: Sequence[Scores]) -> float:
@@ -167,13 +178,13 @@ def _needed(s: Setting, shown: Sequence[Scores]) -> float:
 _Compared: TypeAlias = tuple["Sizes", list["Extrapolated"], list["Extrapolated"], bool]
 
 
-def _compared(s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed) -> _Compared:
-    """Sizes of networks, networks and paths, and whether these are large enough."""
+def _compared(s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0) -> _Compared:
+    """Sizes of networks, the smallest of which are known to be too small, networks and paths, and whether these are large enough."""
     needed = _needed(s, shown)
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
-    for larger in range(_LARGER):
+    for larger in range(first, _LARGER):
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
         networks = extrapolated(s.networks, shown, sizes, network_seed)
         if s.depth or small(networks, needed):
@@ -222,7 +233,12 @@ def most_powerful(s: Setting) -> list[Scores]:
 
 def small(means: Sequence[Extrapolated], needed: float) -> bool:
     """Whether what is left over is below a fifth of the noise of so many samples."""
-    return largest_left(means) < 0.2 / np.sqrt(needed)
+    return largest_left(means) < _allowed(needed)
+
+
+def _allowed(needed: float) -> float:
+    """What extrapolation may leave over beside the noise of so many samples."""
+    return float(0.2 / np.sqrt(needed))
 
 
 def largest_left(means: Sequence[Extrapolated]) -> float:

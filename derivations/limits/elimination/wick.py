@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
+from derivations.gaussian.single import choice_elsewhere
 from derivations.limits.elimination.dead import divides
 from derivations.piecewise import Piece, join, merged, pieces
 from derivations.piecewise.continued import Continued
@@ -35,6 +36,9 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
     noises = sorted({a for a, _ in covariance if expr.has(a)}, key=lambda s: s.name)
     if not noises:
         return expr
+    if (choice := choice_elsewhere(expr, *noises)) is not None:
+        means = (gaussian_mean(expr.xreplace({choice: branch}), covariance, evaluate) for branch, _ in choice.args)
+        return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
     if not expr.is_polynomial(*noises):
         return _transcendental_mean(expr, noises, covariance, evaluate)
     total = sp.S.Zero

@@ -55,6 +55,27 @@ def test_a_matrix_applied_twice_is_one_matrix():
     assert len(p.statements) == 2
 
 
+@pytest.mark.parametrize(
+    ("layer", "variance"),
+    [  # at x = 1: E (2d)^2 = 2, E (2d)^4 = 8
+        (lambda x: A(dropout(x, 0.5)) * C(dropout(x**2, 0.5)), 4),
+        (lambda x: A(dropout(x, 0.5)) * C(dropout(x, sp.Rational(1, 2))), 8),
+        (lambda x: A(dropout(x, 0.5, "d")) * C(dropout(x**2, 0.5, "d")), 8),
+        (lambda x: A(dropout(dropout(x, 0.5), 0.5)), 4),
+        (lambda x: dropout(A(x), 0.5) - drop_branch(A(x), 0.5), 2),
+        (lambda x: dropout(A(x), 0.5) - dropout(A(x), 0.5, shared=True), 2),
+    ],
+)
+def test_different_bodies_are_dropped_by_factors_of_their_own(layer, variance):
+    limit = derive(Network(lambda x: x + epsilon * layer(x), width=1)).limit
+    assert limit.covariance[0, 0].xreplace({limit.states[0]: sp.S.One}) == variance
+
+
+def test_what_has_one_name_is_dropped_with_one_probability():
+    with pytest.raises(DerivationError, match="factors called d are drawn together"):
+        Network(lambda x: x + epsilon * A(dropout(x, 0.5, "d")) + epsilon * C(dropout(x**2, 0.25, "d")), width=1)
+
+
 def test_infinitely_many_neurons_of_two_layers_are_still_compared():
     with pytest.raises(DerivationError, match=r"P has n neurons and B has 4\*n"):
         Network(lambda x: x + epsilon * B.T(Weights("P")(x)), width=sp.oo)

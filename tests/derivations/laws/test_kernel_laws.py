@@ -240,6 +240,17 @@ def test_bessel_processes_given_directly():
     assert plane.atoms == ()
 
 
+def test_constants_stay_factored():
+    """A coordinate read off the potential carries powers of π; its constant is read off the noise again."""
+    speed = 5 * (sp.sqrt(3) / sp.pi + 2) / 27
+    law = recognise(Diffusion((x,), [speed], [[speed * x]], HALF))
+    assert law.name == "squared Bessel process"
+    assert equal_by_sampling(law.moment(1), x0 + speed * t, (t, x0))
+    assert law.moment(1).coeff(x0) == law.moment(2).coeff(x0, 2) == 1
+    assert sp.count_ops(law.moment(2)) < 40
+    assert sp.count_ops(law.pdf(x)) < 80
+
+
 def test_the_logarithm_of_a_planar_radius():
     (law,) = driftless(sp.exp(-x)).parts
     assert law.index == 0

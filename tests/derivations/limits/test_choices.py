@@ -47,6 +47,16 @@ def test_the_noise_is_that_of_drawn_matrices(text):
     assert (abs(met - 1.2 * derived) > 4.5 * error).any()
 
 
+def test_two_inputs_choose_each_by_its_own_state():
+    text, state = "where(x > average(x**2), x + eps*A(x), x + 2*eps*B(x))", np.array([[0.7, -0.5], [-1.1, 0.9]])
+    _, derived = limit_at(Network(text, width=2, inputs=2), state)
+    gram, first = state.T @ state / 2, state > np.mean(state**2, axis=0)
+    for i, a in np.ndindex(2, 2):
+        for k, b in np.ndindex(2, 2):
+            same = first[i, a] == first[k, b] and i == k
+            assert derived[2 * i + a, 2 * k + b] == pytest.approx(same * (1 if first[i, a] else 4) * gram[a, b])
+
+
 def test_the_mean_of_a_choice_is_a_choice_of_means():
     x, z = sp.symbols("x z", real=True)
     choice = sp.Piecewise((z, x > 0), (sp.Max(z, 0) ** 2, True))
