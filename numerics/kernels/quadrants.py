@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 from scipy import special
 
@@ -47,20 +46,15 @@ class Neurons(NamedTuple):
 
 def polynomials_of(function: Activation) -> Polynomials | None:
     """The pieces of a function; None where some are no polynomials of low degree with known numbers."""
-    x = function.variable
     try:
-        parts = function.pieces
+        points, series = [part.left for part in function.pieces[1:]], function.coefficients
     except DerivationError:
         return None
-    found = [sp.Poly(part.expr, x) if part.expr.is_polynomial(x) else None for part in parts]
-    if len(parts) > _POINTS + 1 or function.expr.free_symbols - {x}:
+    if series is None or len(series) > _POINTS + 1 or function.expr.free_symbols - {function.variable}:
         return None
-    if any(poly is None or poly.degree() > _DEGREE for poly in found):
+    if any(len(one) > _DEGREE + 1 for one in series):
         return None
-    return Polynomials(
-        tuple(float(part.left) for part in parts[1:]),
-        tuple(tuple(map(float, poly.all_coeffs()[::-1])) for poly in found if poly is not None),
-    )
+    return Polynomials(tuple(map(float, points)), tuple(tuple(map(float, one)) for one in series))
 
 
 def quadrant_means(left: Neurons, right: Neurons, rho: Array, most: Array) -> Array:
