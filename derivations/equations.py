@@ -116,7 +116,8 @@ def shown_root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:
         return sp.sqrt(variance)
 
     def of(piece: Piece) -> sp.Expr:
-        side = {"positive": True} if piece.left >= 0 else {"negative": True} if piece.right <= 0 else {"real": True}
+        above, below = piece.left.is_nonnegative, piece.right.is_nonpositive  # None where an end is a parameter
+        side = {"positive": True} if above else {"negative": True} if below else {"real": True}
         there = sp.Dummy(x.name, **side)
         return sp.sqrt(sp.factor(piece.expr.xreplace({x: there}))).xreplace({there: x})
 

@@ -101,7 +101,9 @@ class InitialSlope:
         return self.value.subs(self.width, width)
 
     def sign_change(self, up_to: int = 1000) -> tuple[int, int] | None:
-        """Neighbouring widths between which the slope goes from at most 0 to positive, if any up to a bound."""
+        """Neighbouring widths between which the slope goes from at most 0 to positive, if any up to a bound; none with other parameters."""
+        if self.value.free_symbols - {self.width}:
+            return None
         for n in range(1, up_to):
             if self.at(n) <= 0 < self.at(n + 1):
                 return n, n + 1

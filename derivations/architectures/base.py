@@ -18,6 +18,7 @@ from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require
 from derivations.language import Program, program
+from derivations.language.widths import with_width
 from derivations.symbols import require_free_names
 from derivations.symbols import width as any_width
 
@@ -67,12 +68,15 @@ class Recipe(ABC):
         return replace(self, **changed)
 
     def program(self) -> Program:
-        """One layer as statements, with small parameters that the regime ties to the width at their values."""
-        return program(self.expression().xreplace(self.regime.values), self.width, self.declared, self.positions)
+        """One layer as statements, with the width and small parameters that the regime ties to it at their values."""
+        said = self.expression().xreplace(self.regime.values)
+        valued = with_width(said, self.width) if self.width.is_number and self.width.is_finite else said
+        return program(valued, self.width, self.declared, self.positions)
 
     def scaled_program(self) -> Program:
         """One layer in its small parameters and with a symbol for the width, as limits of depth and width together need it."""
-        return program(self.expression(), any_width, self.declared, self.positions)
+        said = with_width(self.expression(), self.regime.neurons)
+        return program(said, any_width, self.declared, self.positions)
 
     def time_of(self, depth: int) -> sp.Expr | None:
         """The limit's time that so many layers take; None where it is free, the size of a layer's step following from it."""

@@ -97,11 +97,22 @@ class Regime:
         >>> Regime().layers, Regime({step: 1}, depth=1).layers
         (varepsilon**(-2), 1/varepsilon)
         """
+        return step**-2 if self.depth is None else self.neurons**self.depth
+
+    @property
+    def neurons(self) -> sp.Expr:
+        r"""The width in a small parameter, where it grows with the depth: :math:`n = \varepsilon^{-1/p}`; else n.
+
+        Examples
+        --------
+        >>> Regime(depth=1).neurons, Regime().neurons
+        (varepsilon**(-2), n)
+        """
         if self.depth is None:
-            return step**-2
+            return any_width
         rates = dict(self.rates)
         size = step if step in rates else next(iter(rates))
-        return size ** (-self.depth / rates[size])
+        return size ** (-1 / rates[size])
 
     def time(self, depth: object) -> sp.Expr | None:
         r"""The time that so many layers take: :math:`L/n^\delta`, None where it is free."""

@@ -185,6 +185,14 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
         if _is_empty(left, right, assuming):
             continue
         variance, drift = part.expr.xreplace({tag: sp.S.Zero}), expanded(sp.diff(part.expr, tag))
+        if choice := next(iter(variance.atoms(sp.Piecewise)), None):
+            condition = next(condition for _, condition in choice.args if condition != sp.true)
+            raise DerivationError(
+                f"the noise depends on whether {condition}, which is not known; give the parameters a sign"
+            )
+        front, _ = variance.as_independent(x, as_Add=False)
+        if front.free_symbols:  # a noise that may be absent: says what to assume
+            sign_of(front, assuming)
         _refuse_crossing(variance, x, left, right, low, high)
         if variance == 0:
             if drift != 0:

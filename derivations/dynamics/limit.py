@@ -14,6 +14,7 @@ from derivations.dynamics.words import steps
 from derivations.errors import DerivationError
 from derivations.exponents import scalings
 from derivations.exponents.at_point import readout_exponent
+from derivations.exponents.moved import Power
 from derivations.language.statements import Matrix, Mean
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
@@ -30,7 +31,7 @@ class TrainingLimit(Printed):
     adjoint : Adjoint
         The layer and its adjoint, as formulas of one neuron.
     rates : dict
-        For each matrix the power of the depth in its learning rate, beside :math:`\eta\gamma_0^2 n`.
+        For each matrix, and its biases, the power of the depth in its learning rate, beside :math:`\eta\gamma_0^2 n`.
     is_linear : bool
         Whether the kernels close by themselves.
     """
@@ -67,10 +68,13 @@ class TrainingLimit(Printed):
             w = s.weights
             if not w.is_gaussian or w.is_correlated:
                 raise DerivationError(f"training is derived for independent Gaussian entries; {w.name} has others")
-            if (w.mean, w.bias_variance, w.bias_mean) != (0, 0, 0):
-                raise DerivationError(f"training is derived for centred matrices without biases; {w.name} has others")
-            if not w.variance.is_number:
-                raise DerivationError(f"expected a number for the variance of {w.name}, got {w.variance}")
+            if (w.mean, w.bias_mean) != (0, 0):
+                raise DerivationError(
+                    f"training is derived for centred matrices and biases: means, such as those of {w.name}, move all neurons together; leave them out"
+                )
+            for what, value in (("variance", w.variance), ("variance of the biases", w.bias_variance)):
+                if not value.is_number:
+                    raise DerivationError(f"expected a number for the {what} of {w.name}, got {value}")
             if w.variance == 0:
                 raise DerivationError(
                     f"{w.name} starts at 0 and has no learning rate in units of its deviation; give it a variance"
@@ -97,13 +101,16 @@ class TrainingLimit(Printed):
             If the first step has no such learning rate that does not depend on the width.
         """
         first = scalings(self.network, training=True)
-        rows = {row.name: row.rate for row in first.moved("sgd", readout=1)}
+        rows = {(row.name, row.role): row.rate for row in first.moved("sgd", readout=1)}
         at: dict[sp.Basic, sp.Expr] = {readout_exponent: sp.S.One}
         at |= {s: sp.Rational(p.numerator, p.denominator) for s, p in first.stands.items()}
         found = {}
         for s in self.adjoint.matrices:
-            wide, deep = rows[s.weights.name].width, rows[s.weights.name].depth
-            if wide is None or deep is None or wide.xreplace(at) != 0:
+            rate = rows[s.weights.name, "hidden"]
+            # an entry that is trained itself has the deviation 1/sqrt(n), a bias has 1
+            bias = rows.get((s.weights.name, "bias"), Power(rate.width and rate.width + 1, rate.depth))
+            wide, deep = rate.width, rate.depth
+            if wide is None or deep is None or wide.xreplace(at) != 0 or (bias.width - wide, bias.depth) != (1, deep):
                 raise DerivationError(
                     f"no learning rate of {s.weights.name} in units of its deviation moves features by order 1 at every width; "
                     "scalings(net, training=True) has the orders of the first step"
@@ -133,7 +140,7 @@ def training_limit(net: Recipe) -> TrainingLimit:
     Parameters
     ----------
     net : Recipe
-        Of infinite width: layers of centred Gaussian matrices that are applied once, averages, and functions with bounded slopes.
+        Of infinite width: layers of centred Gaussian matrices, with biases or without, that are applied once, averages, and functions with bounded slopes.
 
     Returns
     -------
@@ -142,7 +149,7 @@ def training_limit(net: Recipe) -> TrainingLimit:
     Raises
     ------
     DerivationError
-        For random factors, positions, transposes, biases, gates, other entries, functions that grow faster than linearly, or a depth that grows
+        For random factors, positions, transposes, means, gates, other entries, functions that grow faster than linearly, or a depth that grows
         with the width.
 
     Examples

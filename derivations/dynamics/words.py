@@ -102,6 +102,15 @@ def _stem(kind: str, s: Linear) -> str:
     return f"{kind}_{s.symbol.name}"
 
 
+def _bias(s: Matrix, at: sp.Expr = _K) -> tuple[Term, ...]:
+    """The bias of a neuron, where there is one."""
+    return (Term(indexed(_stem("h", s), (), (at,))),) if s.weights.bias_variance != 0 else ()
+
+
+def _biased(uses: Sequence[Matrix]) -> list[Matrix]:
+    return [s for s in uses if s.weights.bias_variance != 0]
+
+
 # ---- steps ----
 
 
@@ -116,6 +125,14 @@ def _ends_step(found: Derived) -> Step:
         *(
             Line(Word(f"learning rate of {s.weights.name}"), (Term(_ETA * _RICHNESS**2 * n * depth**power),))
             for s, power in found.rates.items()
+        ),
+        *(
+            Line(
+                Word(f"learning rate of the biases of {s.weights.name}"),
+                (Term(_ETA * _RICHNESS**2 * n * depth**power),),
+            )
+            for s, power in found.rates.items()
+            if _bias(s)
         ),
         Line(Word("learning rate of U and v"), (Term(_ETA * _RICHNESS**2 * n),)),
     )
@@ -200,7 +217,8 @@ def _process_step(found: Derived, uses: Sequence[Matrix], names: Mapping[sp.Basi
             met = _at(_stem(seen, s), _R, _NU)
             learned = Total(_sum(error * _between(kernel, s) * met), _R, _K - 1, sp.Tuple())
             answered = Total(_sum(_between(response, s) * met), _R, last, sp.Tuple())
-            lines.append(Line(value, (Term(_at(_stem(noise, s))), Term(pace * scale * learned), Term(answered))))
+            own = _bias(s) if noise == "chi" else ()
+            lines.append(Line(value, (*own, Term(_at(_stem(noise, s))), Term(pace * scale * learned), Term(answered))))
     return Step(
         "One neuron at infinite width",
         (
@@ -236,6 +254,12 @@ def _kernel_step(found: Derived, uses: Sequence[Matrix]) -> Step:
             Line(_between("R", s), (Term(forward * expected(Partial(_at(_stem("xi", s), _R, _NU)) * _at(b))),)),
             Line(_between("Q", s), (Term(backward * expected(Partial(_at(_stem("chi", s), _R, _NU)) * _at(d))),)),
         ]
+    for s in _biased(uses):
+        start = Distribution("N", sp.S.Zero, s.weights.bias_variance)
+        pace = _ETA * _RICHNESS * s.weights.bias_variance * depth ** found.rates[s]
+        moved = _sum(indexed("Delta", (_NU,), (_K,)) * _at(_stem("d", s), _K, _NU))
+        lines.append(Line(indexed(_stem("h", s), (), (sp.S.One,)), (Term(start),), "~"))
+        lines.append(Line(indexed(_stem("h", s), (), (_K + 1,)), (*_bias(s), Term(pace * moved))))
     product = expected(indexed("v", (), (_K,)) * _at("x", _K, _MU, _LAST))
     moved_v = _ETA * _RICHNESS * _sum(indexed("Delta", (_NU,), (_K,)) * _at("x", _K, _NU, _LAST))
     moved_x = (
@@ -302,6 +326,9 @@ def _lazy_step(found: Derived, uses: Sequence[Matrix]) -> Step:
         )
         power = depth ** found.rates[s]
         terms.append(Term(s.weights.variance * share * power * Total(both, _ELL, depth, sp.Tuple())))
+        if _bias(s):
+            alone = indexed(_stem("G", s), (_ELL, *pair), (sp.S.One, sp.S.One))
+            terms.append(Term(s.weights.bias_variance * share * power * Total(alone, _ELL, depth, sp.Tuple())))
     moved = _ETA * _sum(indexed(kernel, pair) * indexed("Delta", (_NU,), (_K,)))
     return Step(
         "Lazy limit",
@@ -322,7 +349,7 @@ def _limits_step(found: Derived, uses: Sequence[Matrix]) -> Step:
     lines = _in_layer_time(found, uses)
     deep: tuple[object, ...] = (
         "As ", depth, " grows, each layer adds independent noise and a drift, both of the order of a layer's share of the depth. Of layers that "
-        "are not linear, and of several matrices, no equation in the depth is written: the noise of the way back meets slopes that know it "
+        "are not linear, of several matrices, and with biases, no equation in the depth is written: the noise of the way back meets slopes that know it "
         "from earlier steps, so that its integral is not Itô's.",
     )  # fmt: skip
     if lines:
@@ -352,7 +379,7 @@ def _in_layer_time(found: Derived, uses: Sequence[Matrix]) -> tuple[Line, ...]:
     A layer takes 1/L of s. What it adds is :math:`c\varepsilon u`, where :math:`d = c\varepsilon p`: the noise alone is of order
     :math:`L^{-1/2}`, the learned part and the responses are of order 1/L, by :math:`d` once more.
     """
-    if not found.is_linear or len(uses) != 1:
+    if not found.is_linear or len(uses) != 1 or _biased(uses):
         return ()
     (s,) = uses
     size = sp.diff(found.adjoint.program.update, s.symbol)

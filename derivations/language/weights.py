@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import sympy as sp
@@ -13,7 +14,8 @@ from derivations.errors import DerivationError
 from derivations.language.entries import Correlated, Gaussian, MatrixLaw, Orthogonal, correlated, matrix_law
 from derivations.language.filters import Filter, Tap
 from derivations.language.nodes import Applied, TransposeApplied, body_of
-from derivations.symbols import width
+from derivations.piecewise import analyse
+from derivations.symbols import time, width
 
 _NOTHING = sp.Integer(-1)
 
@@ -88,6 +90,10 @@ class Weights(sp.Basic):
         for word, value in zip(("variance", "bias_variance"), (numbers[0], numbers[2]), strict=True):
             if value.is_negative:
                 raise DerivationError(f"{word} of {name} must be at least 0, got {value}")
+            if value.free_symbols == {time} and (late := _negative_at(value)) is not None:
+                raise DerivationError(
+                    f"{word} of {name} must be at least 0 at all times, and {value} is negative at t = {late}; write Max({value}, 0)"
+                )
         if size.is_number and not (size.is_Integer and size > 0):
             raise DerivationError(f"{name} must put out a positive whole number of neurons, got out={size}")
         chosen = matrix_law(law)
@@ -240,6 +246,19 @@ class Transpose:
                 f"the transpose of a filter has no rule, got {self.weights.name}.T; use a dense matrix"
             )
         return TransposeApplied(self.weights, body_of(body, f"{self.weights.name}.T must be applied to"))
+
+
+def _negative_at(value: sp.Expr) -> sp.Expr | None:
+    """A time of 0 or more at which a function of time is negative, as seen between its zeros; None where none is seen."""
+    try:
+        known = analyse(value, time)
+    except DerivationError:
+        changes = set[sp.Expr]()
+    else:
+        changes = {p.value for p in (*known.zeros, *known.poles, *known.jumps) if p.value.is_positive}
+    cuts = [sp.S.Zero, *sorted(changes, key=lambda at: at.evalf(30))]
+    inside = [(low + high) / 2 for low, high in pairwise(cuts)] + [cuts[-1] + k for k in (sp.S.Half, 1, 10, 1000)]
+    return next((t for t in (sp.S.Zero, *inside) if value.subs(time, t).evalf(30).is_negative), None)
 
 
 def _number(value: object) -> sp.Expr:

@@ -43,9 +43,6 @@ def network_of(options: argparse.Namespace, inputs: int = 1) -> Recipe:
             raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
     grid = recipes.positions(given["positions"]) if "positions" in given else ()
     layer, width = derivations.parse_layer(options.layer), width_of(options.width)
-    sizes = {w: w.func(w.args[0], 1, *w.args[2:]) for w in layer.atoms(derivations.Weights)}
-    if isinstance(width, int) and layer.xreplace(sizes).has(symbols.width):
-        layer = layer.subs(symbols.width, width)  # numbers of neurons alone move with the width where it grows
     return derivations.Network(layer, width=width, inputs=inputs, positions=grid, regime=_regime(given))
 
 

@@ -160,6 +160,9 @@ class Descent:
             for s, gradient, read in layer.gradients():
                 scale = self._pace(s) * float(s.weights.variance * ratio(s.target, own))
                 total = total + scale * (gradient @ gradient.T) * (read @ read.T)
+            for s, pushed in layer.pushed.items():
+                scale = self._pace(s) * float(s.weights.bias_variance * ratio(s.target, own))
+                total = total + scale * layer.neurons[s.target].inner(pushed, pushed)
         return np.asarray(total)
 
     def _pass(self) -> None:
@@ -177,6 +180,8 @@ class Descent:
         for layer in self.layers:
             for s, gradient, read in layer.gradients():
                 layer.matrices[s].learn(self._pace(s) * amount[:, None] * gradient, read, momentum)
+            for s in layer.biases:
+                layer.learn(s, self._pace(s) * amount, momentum)
         changes = amount[None] @ align(self.last), (self.settings.gram * amount) @ align(self.gradient)
         self._moving = [momentum * align(old) + new for old, new in zip(self._moving, changes, strict=True)]
         self.readout, self.first = (

@@ -53,6 +53,14 @@ class Layer:
             for s in limit.adjoint.matrices
         }
         self.met = {s.weights.name: Met([], []) for s in limit.adjoint.matrices}
+        self.biases = {
+            s: float(s.weights.bias_variance) ** 0.5 * neurons[s.target].fresh()
+            for s in limit.adjoint.matrices
+            if s.weights.bias_variance != 0
+        }
+        self._moving = {s: np.zeros_like(bias) for s, bias in self.biases.items()}
+        #: The gradient of the outputs at the last step in each bias.
+        self.pushed = dict[Matrix, Array]()
 
     def forward(self, x: Array) -> Array:
         """The new state, shape (m, neurons)."""
@@ -61,7 +69,9 @@ class Layer:
             if isinstance(s, Mean):
                 self.values[s.symbol] = self._at(s.body, s.over, self.values).mean(axis=-1, keepdims=True)
                 continue
-            self.values[s.symbol], met = self.matrices[s].apply(self._at(s.body, s.source, self.values))
+            value, met = self.matrices[s].apply(self._at(s.body, s.source, self.values))
+            aligned = self.neurons[s.target].aligned
+            self.values[s.symbol] = value if s not in self.biases else aligned(value) + aligned(self.biases[s])
             self.met[s.weights.name].forward.append(met)
         program = self.limit.adjoint.program
         return self._at(program.update, program.neurons, self.values)
@@ -77,7 +87,10 @@ class Layer:
                 ]
                 passed = sum((r * field.mean(axis=-1, keepdims=True) for r, field in parts), np.zeros((len(g), 1)))
             else:
-                passed, met = self.matrices[s].transposed(self._at(adjoint.formula(s.symbol), s.target, values))
+                pushed = self._at(adjoint.formula(s.symbol), s.target, values)
+                if s in self.biases:
+                    self.pushed[s] = pushed
+                passed, met = self.matrices[s].transposed(pushed)
                 self.met[s.weights.name].gradient.append(met)
             values[adjoint.passed[s]] = passed
         return self._at(adjoint.formula(state), adjoint.program.neurons, values)
@@ -87,6 +100,14 @@ class Layer:
         for s in self.matrices:
             met = self.met[s.weights.name]
             yield s, met.gradient[-1], met.forward[-1]
+
+    def learn(self, s: Matrix, amount: Array, momentum: float) -> None:
+        """Move the biases of a matrix by so much of each input's gradient, in units of their deviation, and so much of the last change."""
+        aligned = self.neurons[s.target].aligned
+        self._moving[s] = momentum * aligned(self._moving[s]) + float(s.weights.bias_variance) * amount @ aligned(
+            self.pushed[s]
+        )
+        self.biases[s] = aligned(self.biases[s]) + self._moving[s]
 
     def _at(self, expr: Any, over: Said, values: Values) -> Array:
         """A formula at each neuron of a layer, shape (m, neurons)."""

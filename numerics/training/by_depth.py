@@ -299,7 +299,8 @@ def _at_depth(
         try:
             measured_rate = measured_largest_rate(network, looked_at, targets[: len(looked_at)], _TRIAL, seed)
         except NothingFalls as error:
-            why.append(f"depth {network.depth}: {error}")
+            if str(error) not in why:  # the derived one is refused for the same reason
+                why.append(f"depth {network.depth}: {error}")
     if rate is None:
         if largest is None and measured_rate is not None:
             rate = 0.5 * measured_rate.stable

@@ -52,8 +52,8 @@ class Training:
     losses: Array
 
     def __call__(self, inputs: ArrayLike) -> Array:
-        """The trained network at inputs, shape (m, outputs)."""
-        return np.asarray(self.network(self.parameters, self.network.rows(inputs)))
+        """The trained network at inputs, shape (m, outputs); factors that layers draw, as dropout's, are at their means."""
+        return np.asarray(self.network.evaluated(self.parameters, self.network.rows(inputs)))
 
     def accuracy(self, inputs: ArrayLike, labels: ArrayLike) -> float:
         """The share of inputs whose largest output is that of their label, a number from 0."""

@@ -130,8 +130,16 @@ class TrainableNetwork:
         """What comes out, shape (m, outputs); ``key`` is JAX's, needed where the layer draws factors such as dropout's."""
         return self.run(parameters, inputs, key)[0]
 
-    def run(self, parameters: Parameters, inputs: ArrayLike, key: Any = None, pushes: Any = 0.0) -> tuple[Any, Any]:
+    def evaluated(self, parameters: Parameters, inputs: ArrayLike) -> Any:
+        """What comes out with each factor that the layer draws at its mean, as networks with dropout are used after training."""
+        return self.run(parameters, inputs, means=True)[0]
+
+    def run(
+        self, parameters: Parameters, inputs: ArrayLike, key: Any = None, pushes: Any = 0.0, means: bool = False
+    ) -> tuple[Any, Any]:
         r"""What comes out, and all layers' states :math:`X_1, …, X_L`, shape (L, n, m times the positions).
+
+        With ``means`` factors that the layer draws are at their means, and need no ``key``.
 
         ``pushes``, of the shape of the states or 0, is added to them as they are made: the derivative in it is the gradient in
         the states.
@@ -145,9 +153,9 @@ class TrainableNetwork:
         sizes = {name: jnp.asarray(size) for name, size in self._sizes().items()} if self._scaled else {}
         sized = {name: value * sizes.get(name, 1.0) for name, value in parameters.items()}
         masks = sum(isinstance(s, Mask) for s in layer.program.statements)
-        if masks and key is None:
+        if masks and key is None and not means:
             raise ValueError("the layer draws random factors (dropout); give key=jax.random.key(seed)")
-        keys = jax.random.split(key, (self.depth, masks)) if masks else None
+        keys = jax.random.split(key, (self.depth, masks)) if masks and not means else None
         step, order = float(np.sqrt(self.t / self.depth)), self._order(layer)
         layers = {name: value for name, value in sized.items() if name not in ("input", "output")}
         pushed = jnp.broadcast_to(jnp.asarray(pushes), (self.depth, self.width, len(rows)))
@@ -155,7 +163,7 @@ class TrainableNetwork:
         def advance(state: Any, own: Any) -> tuple[Any, Any]:
             weights, push, mask_keys = own
             drawn = iter([_Given(weights[name], weights.get(f"{name} bias")) for name in order])
-            rules = _JaxRules(keys=() if mask_keys is None else tuple(mask_keys))
+            rules = _JaxRules(keys=None if mask_keys is None else tuple(mask_keys))
             new, _ = layer.advance(state, step, lambda *_: next(drawn), _unused_generator(), rules)
             return new + push[None], new[0] + push
 
@@ -224,14 +232,14 @@ class _Given:
 
 @dataclass(frozen=True)
 class _JaxRules(Plain):
-    """Values are JAX's arrays; masks come from keys, in the order of their statements."""
+    """Values are JAX's arrays; masks come from keys, in the order of their statements, or are at their means where there are none."""
 
     backend: str = "jax"
-    keys: tuple[Any, ...] = ()
+    keys: tuple[Any, ...] | None = None
     _next: Iterator[Any] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_next", iter(self.keys))
+        object.__setattr__(self, "_next", iter(self.keys or ()))
 
     def masked(self, statement: Mask, like: Any, rng: np.random.Generator) -> Any:
         """One number for each neuron, or for all, and for each coordinate, or for all."""
@@ -241,5 +249,7 @@ class _JaxRules(Plain):
         rows = 1 if statement.over is None else int(statement.over.size)
         each = 1 if statement.shared else statement.each
         columns = 1 if statement.shared else like.shape[2] // each
+        if self.keys is None:
+            return jnp.full((len(like), rows, columns * each), float(statement.keep), like.dtype)
         kept = jax.random.bernoulli(next(self._next), float(statement.keep), (len(like), rows, columns))
         return jnp.repeat(kept.astype(like.dtype), each, axis=2)

@@ -23,6 +23,10 @@ from numerics.training.network import TrainableNetwork
 _TOLERANCE = 1e-5
 #: Positions whose pairs a gradient is followed over: 9 take some seconds, 16 a minute.
 _POSITIONS = 9
+_BY_CHANCE = (
+    "layers draw factors anew at each step, as dropout does, so that the loss rises by chance at any learning rate and none is the largest; "
+    "give learning_rate, or look for it without these factors"
+)
 
 
 def derived_gradients(network: TrainableNetwork, inputs: ArrayLike) -> Array:
@@ -148,10 +152,7 @@ def derived_largest_rate(network: TrainableNetwork, inputs: ArrayLike) -> float:
             "largest learning rates are derived from kernels for a depth that grows alone; here depth and width grow together, and kernels are random"
         )
     if draws_factors(network.recipe):
-        raise DerivationError(
-            "layers draw factors anew at each step, as dropout does, so that the loss rises by chance at any learning rate; "
-            "no largest one is derived; train without them to find it"
-        )
+        raise DerivationError(_BY_CHANCE)
     rows = network.rows(inputs)
     wide: Any = replace(network.recipe, width=np.inf, inputs=len(rows))
     kernels = (kernel_matrix(wide, rows, t=network.t, kind=kind, tolerance=_TOLERANCE) for kind in ("ntk", "nngp"))
@@ -198,8 +199,10 @@ def measured_largest_rate(
     Raises
     ------
     NothingFalls
-        If no rate lowers the loss, or the first loss is no finite number.
+        If no rate lowers the loss, the first loss is no finite number, or layers draw factors, so that the loss rises by chance.
     """
+    if draws_factors(network.recipe):
+        raise NothingFalls(_BY_CHANCE)
 
     def falls(rate: float) -> bool:
         try:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from derivations.architectures import Recipe
+from derivations.errors import DerivationError
 from numerics.ensembles import Seed
 from numerics.kernels import kernel_matrix
+from numerics.regression.redrawn import draws_factors
 from numerics.training import TrainableNetwork
 from numerics.training.descent import loss_of
 from numerics.validation.base import Array, spawn
@@ -28,7 +30,17 @@ _TOGETHER = 50
 
 
 def derived_loss(recipe: Recipe, layers_learn: bool = True) -> float:
-    """The mean loss after the steps, of all weights, or of the readout's alone."""
+    """The mean loss after the steps, of all weights, or of the readout's alone.
+
+    Raises
+    ------
+    DerivationError
+        Where layers draw factors anew at each step: the kernels are random then, and the loss is not that of their means.
+    """
+    if draws_factors(recipe):
+        raise DerivationError(
+            "layers draw factors, as dropout does, so that the kernel of a step is random; the mean loss is derived for networks without them"
+        )
     count = len(INPUTS)
     start = np.asarray(kernel_matrix(recipe, INPUTS, kind="nngp"))
     kernel = start + np.asarray(kernel_matrix(recipe, INPUTS, kind="ntk")) if layers_learn else start

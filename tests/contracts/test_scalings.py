@@ -18,7 +18,7 @@ from numerics import simulate_network
 c, m, s = sp.symbols("c m s", positive=True)
 SIGMAS = 4.0
 DEPTHS = (15, 60, 240)
-SAMPLES = 2500
+SAMPLES = 1600
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -98,10 +99,13 @@ def test_slopes_by_networks():
     """The shaping is of size n^(-1/2), so that networks differ from the limit by a/√n + b/n: two widths take a/√n off."""
     start, few = [[1.0, 0.0], [0.3, np.sqrt(0.91)]], 50
 
-    def mean(width, factor):
+    @cache
+    def chosen(width):
         net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=c)
-        found = choose(net, c, correlation=0.42, correlation0=0.3, depth=width // 2, bounds=(-4, -0.5))
-        net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=factor * sp.Rational(found.value))
+        return choose(net, c, correlation=0.42, correlation0=0.3, depth=width // 2, bounds=(-4, -0.5))
+
+    def mean(width, factor):
+        net = ShapedMLP(relu, width=width, inputs=2, c_plus=0, c_minus=factor * sp.Rational(chosen(width).value))
         v = simulate_network(net, width // 2, 4000, inputs=start, record="gram", seed=width)
         rho = v[:, 0, 1] / np.sqrt(v[:, 0, 0] * v[:, 1, 1])
         return rho.mean(), rho.std() / np.sqrt(4000)

@@ -26,6 +26,9 @@ n = symbols.width
 W = Weights("W")
 
 
+BIAS = sp.Symbol("b", positive=True)
+
+
 def network(layer, **options):
     return Network(layer, width=sp.oo, **options)
 
@@ -88,6 +91,19 @@ def test_equations_in_the_time_of_the_layers():
         assert training_limit(network(layer)).steps[-1].lines == ()
 
 
+def test_biases_are_said():
+    net = network(lambda x: x + epsilon * Weights("W", bias_variance=2)(tanh(x)))
+    text = " ".join(str(training_limit(net)).split())
+    for line in (
+        "learning rate of the biases of W = η*γ_0**2*n",
+        "u_Wμ^k = h_W^k + χ_Wμ^k",
+        "h_W^1 ~ N(0, 2)",
+        "h_W^{k+1} = h_W^k + 2*η*γ_0*(Sum_ν Δ_ν^k*d_Wν^k)",
+    ):
+        assert line in text
+    assert "h_W" not in str(training_limit(network(lambda x: x + epsilon * Weights("W")(tanh(x)))))
+
+
 @pytest.mark.parametrize(
     ("net", "message"),
     [
@@ -98,7 +114,11 @@ def test_equations_in_the_time_of_the_layers():
         (network(lambda x: x - epsilon**2 * W.T(tanh(W(x)))), "transposes"),
         (network(lambda x: x + epsilon * W(x), positions=2), "positions"),
         (network(lambda x: x + epsilon * W(tanh(W(x)))), "W is applied several times"),
-        (network(lambda x: x + epsilon * Weights("W", bias_variance=1)(x)), "without biases"),
+        (network(lambda x: x + epsilon * Weights("W", bias_mean=1)(x)), "means, such as those of W"),
+        (
+            network(lambda x: x + epsilon * Weights("W", bias_variance=BIAS)(x), parameters=(BIAS,)),
+            "number for the variance of the biases of W",
+        ),
         (network(lambda x: x + epsilon * Weights("W", mean=1)(x)), "centred"),
         (network(lambda x: x + epsilon * Weights("W", law="orthogonal")(x)), "independent Gaussian entries"),
         (network(lambda x: x + epsilon * Weights("W", variance=1 + symbols.time)(x)), "number for the variance"),

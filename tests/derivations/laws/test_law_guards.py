@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, replace
 
 import mpmath
 import pytest
 import sympy as sp
 
-from derivations import ResNet, depth_limit, recognise
+from derivations import Network, ResNet, Weights, depth_limit, derive, epsilon, recognise
 from derivations.activations import ornstein_uhlenbeck, relu
 from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion
@@ -178,3 +179,25 @@ def test_values_of_a_proof_keep_the_signs_of_parameters():
     point = draw_point(form, (up, down), random.Random(0))
     assert point[up] > 0 > point[down]
     assert draw_point(form, (up, down), random.Random(1)) != point  # control
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (lambda x, c: relu(c * x), "the noise depends on whether c [<>]= 0"),
+        (lambda x, c: c * x, "whether c is 0, which is not known; pass assuming"),
+        (lambda x, c: sp.Piecewise((c * x, x < 0), (x, True)), "whether c is 0"),
+        (lambda x, c: sp.Max(x, c), "whether c is 0"),
+    ],
+)
+def test_a_parameter_that_decides_the_law_is_named_and_the_limit_given(layer, why):
+    c = sp.Symbol("c", real=True)
+    d = derive(Network(lambda x: x + epsilon * Weights("A")(layer(x, c)), width=1, parameters=(c,)))
+    assert d.law is None
+    assert re.search(why, d.why_no_law)
+    (x,) = d.limit.states
+    assert d.limit.covariance[0].subs({x: sp.Rational(3, 2), c: 2}) == layer(sp.Rational(3, 2), sp.Integer(2)) ** 2
+    assert str(d)
+    known = sp.Symbol("c", positive=True)
+    sure = derive(Network(lambda x: x + epsilon * Weights("A")(known * x), width=1, parameters=(known,)))
+    assert sure.law.name == "geometric Brownian motion"

@@ -13,6 +13,7 @@ from scipy.linalg import expm  # noqa: E402
 
 from derivations import (  # noqa: E402
     MLP,
+    AttentionBlock,
     ConvResNet,
     DerivationError,
     GatedBlock,
@@ -33,13 +34,15 @@ from derivations import (  # noqa: E402
 )
 from derivations.architectures import RECIPES  # noqa: E402
 from numerics.statistics import Estimate  # noqa: E402
-from numerics.training import TrainableNetwork, TrainingDiverged, train, trainability  # noqa: E402
+from numerics.training import TrainableNetwork, Training, TrainingDiverged, train, trainability  # noqa: E402
 from numerics.training.start import (  # noqa: E402
+    NothingFalls,
     derived_gradients,
     derived_largest_rate,
     measured_gradients,
     measured_largest_rate,
 )
+from numerics.validation.trained import derived_loss  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -345,3 +348,47 @@ def test_gradients_beyond_the_range_of_numbers_are_said():
 def test_rate_of_another_optimizer_must_be_given():
     with pytest.raises(ValueError, match="give learning_rate for adam"):
         trainability(ResNet(relu, width=8), [4], some_inputs(6, 4), np.zeros(6, int), optimizer="adam")
+
+
+FACTORS = {
+    "dropout": (lambda keep: MLPBlock(relu, width=6, keep=keep)),
+    "dropped branch": (lambda keep: MLPBlock(relu, width=6, keep_branch=keep)),
+    "gate": (lambda keep: GatedBlock(silu, width=6, keep=keep, keep_branch=keep, norm="rms")),
+    "attention": (lambda keep: AttentionBlock(width=6, positions=2, keep_branch=keep)),
+    "shared": (
+        lambda keep: Network(lambda x: x + epsilon * Weights("A")(dropout(relu(x), keep, shared=True)), width=6)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [n if n == "dropout" else pytest.param(n, marks=pytest.mark.slow) for n in FACTORS])
+def test_trained_networks_are_asked_with_factors_at_their_means(name):
+    half, one = (FACTORS[name](keep) for keep in (sp.Rational(1, 2), sp.S.One))
+    x = np.random.default_rng(0).standard_normal((5, 3, *half.positions))
+    network, plain = (TrainableNetwork(recipe, 3, 3, outputs=2) for recipe in (half, one))
+    parameters = network.initial(seed=1)
+    run = Training(network, parameters, np.zeros(1))
+    without = np.asarray(plain.evaluated(parameters, x))
+    assert np.allclose(run(x), without, atol=1e-5)
+    assert 0 <= run.accuracy(x, np.array([0, 1, 0, 1, 1])) <= 1
+    drawn = np.asarray(network(parameters, x, jax.random.key(0)))
+    assert not np.allclose(drawn, without, atol=1e-3)  # the control
+
+
+def test_no_largest_rate_is_looked_for_where_the_loss_rises_by_chance():
+    recipe = MLPBlock(relu, width=4, keep=0.5)
+    x, labels = np.random.default_rng(0).standard_normal((6, 2)), np.array([0, 1, 0, 1, 1, 0])
+    with pytest.raises(NothingFalls, match="loss rises by chance"):
+        measured_largest_rate(TrainableNetwork(recipe, 3, 2, 2), x, labels)
+    with pytest.raises(DerivationError, match="the kernel of a step is random"):
+        derived_loss(MLPBlock(relu, width=sp.oo, inputs=2, keep_branch=0.5))
+
+
+@pytest.mark.slow
+def test_recipes_with_dropout_have_a_table_with_an_accuracy():
+    recipe = MLPBlock(relu, width=4, keep=0.5)
+    x, labels = np.random.default_rng(0).standard_normal((6, 2)), np.array([0, 1, 0, 1, 1, 0])
+    found = trainability(recipe, [3], x, labels, test=(x, labels), learning_rate=0.1, steps=3, networks=2)
+    assert 0 <= found.rows[0].accuracy <= 1
+    (note,) = found.rows[0].why
+    assert "give learning_rate" in note
