@@ -47,7 +47,7 @@ def errors(fast, exact) -> np.ndarray:
 def test_what_jax_traces_needs_the_target_jax(target, transform):
     """The message of JAX has three lines and speaks of __array__."""
     at = jnp.ones(2) if transform is jax.vmap else 1.0
-    with pytest.raises(TypeError, match='JAX traced an argument here .* compile it with backend="jax"') as refused:
+    with pytest.raises(TypeError, match=r'JAX traced an argument here .* compile it with backend="jax"') as refused:
         transform(compile_expression((x,), sp.tanh(x) ** 2, target))(at)
     assert "\n" not in str(refused.value)
     assert np.all(np.isfinite(transform(compile_expression((x,), sp.tanh(x) ** 2, "jax"))(at)))
