@@ -55,7 +55,7 @@ class Coefficients:
         found: dict[sp.Expr, sp.Dummy] = {}
 
         def inside(expr: sp.Expr) -> sp.Expr:
-            if _is_linear(expr):
+            if isinstance(expr, sp.Expr) and _is_linear(expr):  # a node may hold a tuple
                 if expr not in found:
                     if len(self._letters) == len(found):
                         self._letters.append(sp.Dummy("s", real=True))

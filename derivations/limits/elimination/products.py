@@ -10,6 +10,7 @@ from sympy.polys.domains import QQ
 from sympy.polys.orderings import lex
 from sympy.polys.rings import PolyElement, PolyRing
 
+from derivations.binding import Binding
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.node import GaussianMean
 from derivations.gaussian.softmax import SoftmaxMean
@@ -43,10 +44,10 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
 
 
 def _with_names(expr: sp.Expr, names: dict[GaussianMean, sp.Symbol]) -> sp.Expr:
-    """Names for Gaussian means outside averages, whose neurons they may depend on."""
+    """Names for Gaussian means outside averages and other nodes with bound variables, on which they may depend."""
     if isinstance(expr, GaussianMean):
         return names.setdefault(expr, sp.Dummy("E", real=True))
-    if not expr.args or getattr(expr, "is_factor", False):
+    if not expr.args or isinstance(expr, Binding) or getattr(expr, "is_factor", False):
         return expr
     args = [_with_names(arg, names) for arg in expr.args]
     return expr if all(new is old for new, old in zip(args, expr.args, strict=True)) else expr.func(*args)

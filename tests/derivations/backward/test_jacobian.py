@@ -23,8 +23,10 @@ from derivations import (
 )
 from derivations.backward import jacobian
 from derivations.limits.depth import as_sums
-from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.held import released
+from derivations.piecewise.continued import Continued
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import width as n
 from numerics.statistics import Estimate, richardson
@@ -451,3 +453,31 @@ def test_equations_too_long_to_be_read_are_left_out_of_the_steps():
     said = {step.name: step for step in j.steps}
     assert not said["Inverse and gradients"].lines
     assert j.inverse.covariance[0] != 0
+
+
+def test_means_inside_cases_keep_their_variance():
+    """Hidden neurons that read ReLUs: where all of these are 0 the mean is another one, and a name reached into that case."""
+    B = Weights("B", out=2)
+    found = jacobian(Network(lambda x: x + epsilon * A(relu(B(relu(x))) + tanh(B(relu(x)))), width=2)).log_det
+    assert not found.drift.free_symbols | found.rate.free_symbols
+    x, samples, rng = np.array([0.8, 0.5]), 20_000, np.random.default_rng(2)
+    a, b = (rng.standard_normal((samples, 2, 2)) / np.sqrt(2) for _ in "ab")
+    h = np.einsum("sij,j->si", b, x)
+    d = (a * ((h > 0) + 1 / np.cosh(h) ** 2)[:, None, :]) @ b
+    for seen, formula in (
+        (-np.einsum("sij,sji->s", d, d) / 2, found.drift),
+        (np.trace(d, axis1=1, axis2=2) ** 2, found.rate),
+    ):
+        derived = float(written_out(formula, [[sp.Float(v)] for v in x]).evalf())
+        assert Estimate.of(seen).test(derived).p_value > 1e-3
+        assert Estimate.of(seen).test(1.2 * derived).p_value < 1e-3  # the control
+
+
+def test_coefficients_with_values_at_zero_are_taken_apart():
+    # a tuple was asked for its terms
+    s, x = sp.Symbol("s", positive=True), sp.Symbol("x", real=True)
+    one, two = (layer_average(body, (x,), 0) for body in (x**2, x**4))
+    node = Continued(sp.Lambda(s, sp.erf(1 / s)), one, sp.Tuple(sp.S.One, two))
+    form, places = Coefficients().taken_apart(3 * node)
+    assert set(places) == {one, two}
+    assert not form.has(LayerAverage)
