@@ -105,7 +105,7 @@ def compare(
         if count > 1 and np.ndim(x0) == 0:
             shape = f"(n, {count})" if d.order == "depth" else f"({count}, {count}), their second moments"
             raise ValueError(
-                f"a neuron has {count} states, which start from places of their own, and x0 is the number {x0}; give those of your networks, "
+                f"a neuron has {count} states, which start from places of their own, and x0 is the number {x0!r}; give those of your networks, "
                 f"shape {shape} (--start FILE on the command line)"
             )
         subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]

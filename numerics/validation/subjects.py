@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from derivations.architectures import Recipe
-from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.gaussian import SoftmaxMean
+from derivations.diffusion import Flow
 from derivations.limits import GramLimit
 from derivations.symbols import state
 from numerics.ensembles import Seed
@@ -26,7 +25,7 @@ from numerics.limit_distribution import distribution, has_distribution
 from numerics.linalg import semidefinite_factor
 from numerics.networks import simulate_collapse, simulate_gram, simulate_network
 from numerics.outcomes import ExplosionWarning
-from numerics.paths import simulate_sde
+from numerics.paths import has_slow_steps, simulate_sde
 from numerics.validation.base import SCALE, Array, negative_control
 
 #: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
@@ -114,8 +113,7 @@ class Setting:
     @property
     def has_slow_paths(self) -> bool:
         """Whether each state of each path would take means over a softmax of its own, by thousands of points."""
-        own = (self.limit.neuron_covariance,) if isinstance(self.limit, NeuronDiffusion) else ()
-        return not isinstance(self.limit, Flow) and any(part.has(SoftmaxMean) for part in (self.limit.drift, *own))
+        return has_slow_steps(self.limit)
 
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, of the same shape as those of networks."""
