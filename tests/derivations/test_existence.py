@@ -228,9 +228,7 @@ def test_flows_of_neurons_are_read_as_such():
     assert "E[z*tanh(z)" in str(tied)
 
 
-@pytest.mark.parametrize(
-    ("width", "inner", "unique"), [(2, relu, "yes"), (3, relu, "yes"), (2, sp.sign, "not known")]
-)
+@pytest.mark.parametrize(("width", "inner", "unique"), [(2, relu, "yes"), (3, relu, "yes"), (2, sp.sign, "not known")])
 def test_sums_of_lipschitz_functions_of_several_neurons_are_lipschitz(width, inner, unique):
     layer = Weights("A", mean=1)
     limit = derive(Network(lambda x: x + layer(inner(x)) / symbols.depth, width=width))
