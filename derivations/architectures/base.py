@@ -80,7 +80,8 @@ class Recipe(ABC):
 
     def scaled_program(self) -> Program:
         """One layer in its small parameters and with a symbol for the width, as limits of depth and width together need it."""
-        said = with_width(self.expression(), self.regime.neurons)
+        together = self.regime if self.regime.is_joint else Regime(depth=sp.S.One)
+        said = with_width(self.expression(), together.neurons)
         return program(said, any_width, self.declared, self.positions)
 
     def time_of(self, depth: int) -> sp.Expr | None:

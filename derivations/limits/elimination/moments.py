@@ -186,7 +186,7 @@ class LayerMoments:
         """
         moved, found, _ = self._projection
         if moved != 0:
-            grows = "let depth and width grow together, regime=Regime(depth=1), or " if moved.has(width) else ""
+            grows = "let depth and width grow together, order='joint', or " if moved.has(width) else ""
             raise NoLimit(
                 f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {grows}{SCALE}"
             )

@@ -59,6 +59,11 @@ def test_at_a_width_it_is_the_number_and_sizes_stay_sizes():
     assert abs(squares.mean() - wanted) < 4 * error < abs(2 - wanted)
 
 
+def test_without_a_regime_a_unit_of_time_is_n_layers():
+    said = derive(Network("x + A(relu(x))/sqrt(n)", width=n), order="joint").limit
+    assert said == derive(Network("x + eps*A(relu(x))", width=n, regime=TOGETHER)).limit
+
+
 def test_a_branch_too_large_for_the_regime_is_refused():
     with pytest.raises(NoLimit, match="a time that vanishes"):
         together(lambda x: x + A(relu(x)) / n ** sp.Rational(1, 4))
@@ -86,3 +91,8 @@ def test_at_infinite_width_it_has_no_value():
     assert said.maps is None
     assert "the width n" in said.why_no_maps
     assert plain.maps.factor == sp.Rational(3, 2)
+
+
+def test_a_branch_in_powers_of_the_width_alone_is_told_of_both_together():
+    with pytest.raises(NoLimit, match="let depth and width grow together, order='joint'"):
+        derive(Network("x + A(relu(x))/sqrt(n)", width=n))
