@@ -100,6 +100,11 @@ class AttentionBlock(Block):
             total += self.ending(f"O{end}", self.dropped(seen, f"d{end}"), self.heads)
         return total
 
+    @property
+    def wholes(self) -> dict[str, str]:
+        """The output matrix, of which each head has a part."""
+        return {f"O{h}": "O" for h in range(1, self.heads + 1)} if self.heads > 1 else {}
+
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""
         return self.added(state, self.attended(self.read(state)))

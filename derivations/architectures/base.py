@@ -61,6 +61,11 @@ class Recipe(ABC):
         """Symbols that may occur in a layer; None where they were looked at one by one."""
         return None
 
+    @property
+    def wholes(self) -> Mapping[str, str]:
+        """Matrices that are parts of one, as those of heads are, and the name of the whole: their means go together."""
+        return {}
+
     def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Self:
         """The recipe with other symbols, or numbers in their place, in all that it is made of."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

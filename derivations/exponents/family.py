@@ -22,6 +22,7 @@ from derivations.exponents.inside import with_branch_size
 from derivations.language import Program
 from derivations.language.small import sizes_in_front
 from derivations.language.statements import Back, Matrix, Mean
+from derivations.language.weights import Weights
 from derivations.symbols import state, step
 
 
@@ -150,7 +151,7 @@ def family(
         if at_start:
             program, _ = sizes_in_front(program, {size.symbol for size in sizes})
     if means:
-        program, more = _with_means(program)
+        program, more = _with_means(program, net.wholes)
         sizes += more
     return Family(program, tuple(sizes), net.coordinates, order, kept)
 
@@ -277,21 +278,28 @@ def _apart(program: Program) -> tuple[Program, list[tuple[sp.Symbol, str, sp.Exp
     return program, [(symbol, symbol.name.partition("_")[2], power) for (_, power), symbol in groups.items()]
 
 
-def _with_means(program: Program) -> tuple[Program, list[Size]]:
-    """A mean of a free size for each matrix whose output is added to the state; beside a mean of its own, a factor of it."""
-    sizes, rule = [], {}
+def _with_means(program: Program, wholes: Mapping[str, str]) -> tuple[Program, list[Size]]:
+    """A mean of a free size for each matrix whose output is added to the state; beside a mean of its own, a factor of it.
+
+    Parts of one matrix, which all have a mean of their own or all have none, share the size.
+    """
+    rule: dict[Weights, Weights] = {}
+    sizes: dict[tuple[str, bool], Size] = {}
     for s in program.statements:
         if not isinstance(s, Matrix) or s.weights in rule or s.weights.is_mean or not _is_added(program, s.symbol):
             continue
-        symbol = sp.Symbol(f"mu_{s.weights.name}", positive=True)
         own = s.weights.mean
+        name = wholes.get(s.weights.name, s.weights.name)
+        symbol = sp.Symbol(f"mu_{name}", positive=True)
         rule[s.weights] = s.weights.with_numbers(mean=symbol * (1 if own == 0 else own))
-        sizes.append(Size(symbol, exponent_of(symbol), Role.MEAN, s.weights.name, None if own == 0 else sp.S.Zero))
+        sizes.setdefault(
+            (name, own == 0), Size(symbol, exponent_of(symbol), Role.MEAN, name, None if own == 0 else sp.S.Zero)
+        )
     statements = tuple(
         replace(s, weights=rule.get(s.weights, s.weights)) if isinstance(s, Matrix | Back) else s
         for s in program.statements
     )
-    return replace(program, statements=statements), sizes
+    return replace(program, statements=statements), list(sizes.values())
 
 
 def _is_added(program: Program, symbol: sp.Symbol) -> bool:

@@ -7,6 +7,7 @@ import sympy as sp
 from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import recursion_step
 from derivations.exponents.course import Course
+from derivations.exponents.family import Role
 from derivations.exponents.found import Found, Verdict
 from derivations.exponents.map_words import maps_step, number_shown
 from derivations.exponents.regimes import ScalingRegime, width_exponent
@@ -216,6 +217,9 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
 
 def outside_step(found: Found) -> Step:
     """What the network does in no regime."""
+    finite: Words = ()
+    if any(size.role is Role.MEAN for size in found.family.sizes):
+        finite = (" At exponent 0 of a mean its powers are no smaller than 1: derive the network with that mean.",)
     return Step(
         "Elsewhere",
         (
@@ -227,6 +231,7 @@ def outside_step(found: Found) -> Step:
         (
             "A power of the depth in front of a flow is a time that goes to infinity. At exponent 0 of a branch a layer is not near the identity, and "
             "there is no limit in depth: the network is a Markov chain that changes by as much as its state in each layer.",
+            *finite,
         ),
     )
 

@@ -140,12 +140,24 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
             near, nearer = (function(at + mp.mpf(10) ** -k) for k in (18, 21))
             if abs(near - nearer) > mp.mpf(10) ** -6 * (1 + abs(nearer)):
                 return None  # a pole: nothing to integrate for
+            if not _is_real_beside(function, at, abs(near)):
+                return None
             for radius in _RADII:
                 if found := _taylor(function, at, radius):
                     return Local(point, *found)
     except (ValueError, TypeError, ZeroDivisionError, NameError, NotImplementedError, OverflowError, KeyError):
         return None  # a function that mpmath does not have, or not for complex numbers
     return None
+
+
+def _is_real_beside(function: Callable[[mpmath.mpf], mpmath.mpf], at: mpmath.mpf, size: mpmath.mpf) -> bool:
+    """Whether a formula is real on both sides of a point, as one with a real series is: a root of the variable has a cut there.
+
+    A hair above the real axis, where zeros and poles on it are not met.
+    """
+    least = _RADII[-1]
+    beside = [function(at + side * least + mp.mpc(0, 1) * least * mp.mpf(10) ** -30) for side in (-1, 1)]
+    return bool(max(abs(mp.im(v)) for v in beside) <= mp.mpf(10) ** -15 * max(size, *map(abs, beside)))
 
 
 def _has_no_value(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> bool:

@@ -115,13 +115,10 @@ class _Conditional:
 
     def __call__(self, features: Array, biased: Array | None = None) -> Array:
         numbers, columns = self.numbers, features.shape[2]
-        once = numbers.applications == 1
-        if once and not numbers.bias_variance:
-            sizes = _sizes(features)
-            if sizes is not None:
-                return self._drawn(features / sizes, None) * sizes
-        if once:
-            return self._drawn(features, biased)
+        if numbers.applications == 1:
+            gram = None if self.precise else _gram(features)
+            sizes = None if numbers.bias_variance else _sizes(features, gram)
+            return self._drawn(features, biased, gram) if sizes is None else self._drawn(features / sizes, None) * sizes
         self.read.append((features, np.ones(columns) if biased is None else biased))
         known = sum(z.shape[2] for z in self.normals)
         self.normals.append(self.rng.standard_normal((self.samples, numbers.rows, columns)))
@@ -129,8 +126,8 @@ class _Conditional:
         factor = self._factor(before, np.concatenate([b for _, b in self.read]))
         return np.matmul(np.concatenate(self.normals, axis=2), factor[:, known:].swapaxes(1, 2))
 
-    def _drawn(self, features: Array, biased: Array | None) -> Array:
-        factor, columns = self._factor(features, biased), features.shape[2]
+    def _drawn(self, features: Array, biased: Array | None, gram: Array | None = None) -> Array:
+        factor, columns = self._factor(features, biased, gram), features.shape[2]
         if self.precise:  # column by column, each in one piece of memory
             planes = self.rng.standard_normal((columns, self.samples, self.numbers.rows))
             for j in reversed(range(columns)):
@@ -145,8 +142,8 @@ class _Conditional:
             return out
         return np.matmul(out, factor.swapaxes(1, 2))
 
-    def _factor(self, features: Array, biased: Array | None) -> Array:
-        r"""The triangular factor of G, shape (samples or 1, columns, columns)."""
+    def _factor(self, features: Array, biased: Array | None, gram: Array | None = None) -> Array:
+        r"""The triangular factor of G, shape (samples or 1, columns, columns); what is given of the columns' products is not made again."""
         variance, bias = self.numbers.variance, self.numbers.bias_variance
         scale = variance / self.numbers.columns
         if self.precise:
@@ -155,17 +152,25 @@ class _Conditional:
                 shared = np.sqrt(bias) * (np.ones(features.shape[2]) if biased is None else biased)
                 rows = np.concatenate([rows, np.broadcast_to(shared, (len(rows), 1, len(shared)))], axis=1)
             return column_factor(rows)[1]
+        products = (_gram(features) if gram is None else gram) * scale
         if features.shape[2] == 1:
-            square = np.einsum("bkm,bkm->bm", features, features) * scale
-            return np.sqrt(square + (bias if biased is None else bias * biased))[:, :, None]
-        gram = np.matmul(features.swapaxes(1, 2), features) * scale
-        return semidefinite_factor(gram + (bias if biased is None else bias * np.multiply.outer(biased, biased)))
+            return np.asarray(np.sqrt(products + (bias if biased is None else bias * biased[:, None])))
+        return semidefinite_factor(products + (bias if biased is None else bias * np.multiply.outer(biased, biased)))
 
 
-def _sizes(features: Array) -> Array | None:
+def _gram(features: Array) -> Array:
+    """Products of the columns, shape (samples or 1, columns, columns)."""
+    if features.shape[2] == 1:
+        return np.asarray(np.einsum("bkm,bkm->bm", features, features)[:, :, None])
+    return np.asarray(np.matmul(features.swapaxes(1, 2), features))
+
+
+def _sizes(features: Array, gram: Array | None) -> Array | None:
     """The columns' sizes, where squares of some would leave the range of numbers."""
-    squares = np.einsum("bkm,bkm->bm", features, features)
-    if np.all((squares > SMALL) & (squares < 1 / SMALL)):
+    squares = np.einsum(
+        "bkm,bkm->bm" if gram is None else "bmm->bm", *((features, features) if gram is None else (gram,))
+    )
+    if squares.min() > SMALL and squares.max() < 1 / SMALL:
         return None
     sizes = np.max(np.abs(features), axis=1, keepdims=True)
     outside = (sizes > 0) & np.isfinite(sizes) & ((sizes < SMALL**0.5) | (sizes > SMALL**-0.5))

@@ -16,6 +16,7 @@ from numerics.pytorch.values import (
     BATCH,
     NEURONS,
     ONE,
+    OVER_POSITIONS,
     Axis,
     Part,
     Value,
@@ -134,9 +135,7 @@ class Block:
         """Refuse what works along another axis than the neurons."""
         if value.axes[axis] != NEURONS:
             raise ValueError(
-                f"{where} works along the last axis of a tensor of {spoken(value.axes)}, which must hold the neurons: "
-                "matrices and norms over positions have no rule, since a random matrix over positions, as of MLP-Mixer, or over heads, as of CaiT, "
-                "is shared by all neurons"
+                f"{where} works along the last axis of a tensor of {spoken(value.axes)}, which must hold the neurons: {OVER_POSITIONS}"
             )
 
     def tensor(self, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numerics.pytorch.moving import KEEPS, at_place
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import side_by_side
-from numerics.pytorch.values import ANY, HERE, NEURONS, ONE, Part, Value, spoken, stacked
+from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Part, Value, spoken, stacked
 
 
 def chunked(reader: Reader, x: Any, chunks: int, dim: int = 0) -> tuple[Value, ...]:
@@ -125,7 +125,9 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             made, axis = _positions(reader, made, axis, step), axis + 1
         else:
             raise ValueError(
-                f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
+                "a tensor is indexed along the batch; networks treat inputs one by one"
+                if made.axes[axis] == BATCH
+                else f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
             )
     return made
 

@@ -14,6 +14,7 @@ from derivations.explain.statements import recursion_step
 from derivations.notation.text import line_text
 from derivations.symbols import step, width
 from numerics.pytorch.initialisers import Draw
+from numerics.pytorch.values import identifier
 
 #: Characters of a layer that is shown as one formula.
 _LONG = 400
@@ -46,6 +47,12 @@ class TorchNetwork(Network):
         object.__setattr__(self, "modules", tuple(self.modules))
         object.__setattr__(self, "remarks", tuple(self.remarks))
         object.__setattr__(self, "matrices", tuple(self.matrices))
+
+    @property
+    def wholes(self) -> dict[str, str]:
+        """The matrices that are parts of one module's, and its name."""
+        parts = [(identifier(module), names) for module, names in self.matrices if len(names) > 1]
+        return {name: module for module, names in parts for name in names}
 
     @property
     def as_it_stands(self) -> sp.Expr:

@@ -13,7 +13,7 @@ from derivations import average, layer_norm, rms_norm
 from derivations.language.nodes import Average
 from numerics.pytorch.moving import over_all
 from numerics.pytorch.reader import Reader, Rule
-from numerics.pytorch.values import NEURONS, ONE, Part, Value, number
+from numerics.pytorch.values import BATCH, NEURONS, ONE, Part, Value, number
 
 #: Largest number under the root of a norm that is left out.
 SMALL = 1e-4
@@ -168,6 +168,13 @@ def normalised(reader: Reader, x: Any, p: float = 2.0, dim: int = 1, eps: float 
     return reader.combine(value, below, lambda a, b: a / b)
 
 
+def cosine(reader: Reader, x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Value:
+    """``F.cosine_similarity(x, y, dim=-1)``: the product of both over the neurons by their lengths, without the least length ``eps``."""
+    a, b = (normalised(reader, x, 2, dim, eps) for x in (x1, x2))
+    made = summed(reader, reader.combine(a, b, lambda u, v: u * v), dim, True)
+    return made.without(made.axis(dim, "cosine_similarity"))
+
+
 def spread(
     reader: Reader,
     x: Any,
@@ -206,6 +213,8 @@ def _over_neurons(
 ) -> Value:
     value = reader.value(x, word)
     (along,) = dim if isinstance(dim, tuple) and len(dim) == 1 else (dim,)
+    if isinstance(along, int) and value.axes[value.axis(along, word)] == BATCH:
+        raise ValueError(f"{word} goes over the batch, while networks treat inputs one by one")
     if not isinstance(along, int) or not keepdim or value.axes[value.axis(along, word)] != NEURONS:
         raise ValueError(
             f"{word} is known over the neurons, {word}(-1, keepdim=True), over all positions, and over tensors that were stacked"
@@ -222,6 +231,7 @@ FUNCTIONS: dict[str, Rule] = {
     "logsumexp": log_sum_exp,
     **dict.fromkeys(("norm", "vector_norm"), length),
     "normalize": normalised,
+    "cosine_similarity": cosine,
     "var": spread,
     "std": partial(spread, root=True),
     "layer_norm": layer_norm_function,

@@ -55,7 +55,8 @@ REFUSED = {
     "_InstanceNorm": "averages over positions, which this reader does not follow",
     "GroupNorm": "averages over groups of neurons; only norms over all neurons are known",
     "RNNBase": "is recurrent: its weights are tied over time",
-    "Embedding": "reads whole numbers; give the block that is repeated, not the input layer",
+    "Embedding": "reads whole numbers, as an input layer or a table of relative positions does; give the block that is repeated, and the table's "
+    "numbers as a mask of the scores",
     "TransformerEncoder": "is a whole stack; give one of its layers, such as .layers[0]",
     "TransformerDecoder": "is a whole stack and reads a second sequence; no rule",
     "TransformerDecoderLayer": "reads a second sequence, which a layer that is repeated does not have",
@@ -74,6 +75,7 @@ _ORDERS = (
 _JUMPS = "it jumps at infinitely many places"
 _DRAWS = "it draws random numbers by itself; known are those of dropout and of dropped branches"
 _DISTANCES = "distances of positions have no rule; write their squares by products of positions, as scores are"
+_PRODUCTS = "a product over positions or neurons has no rule; known are sums, cumsum and mean"
 _MIXES = "it mixes positions or neurons by complex numbers"
 #: Operations that have no limit of this kind, and why.
 REFUSED_OPERATIONS = {
@@ -85,6 +87,7 @@ REFUSED_OPERATIONS = {
         ("rrelu", "gumbel_softmax", "alpha_dropout", "feature_alpha_dropout", "bernoulli", "multinomial"), _DRAWS
     ),
     **dict.fromkeys(("cdist", "pdist"), _DISTANCES),
+    **dict.fromkeys(("cumprod", "prod"), _PRODUCTS),
     "log_softmax": "it is the logarithm of shares of positions, which is known as softmax(...) alone",
 }
 

@@ -34,6 +34,13 @@ _SPOKEN = {
 }
 
 
+#: Why a random matrix over positions has no rule.
+OVER_POSITIONS = (
+    "matrices and norms over positions have no rule, since a random matrix over positions, as of MLP-Mixer and gMLP, or over heads, as of CaiT, "
+    "is shared by all neurons"
+)
+
+
 def spoken(axes: Sequence[Axis]) -> str:
     """The axes in words."""
     return f"({', '.join(_SPOKEN.get(a[0] if isinstance(a, tuple) else str(a), str(a)) for a in axes)})"

@@ -41,6 +41,7 @@ from derivations import (
 from derivations import RECIPES as ALL_RECIPES
 from numerics import compare, distribution, kernel_matrix, simulate_network, simulate_sde, validate
 from numerics.report import Start, report
+from numerics.validation import equation, subjects
 
 A, B, C = Weights("A"), Weights("B"), Weights("C")
 HALF = sp.Rational(1, 2)
@@ -127,6 +128,8 @@ COMMANDS = {
 QUICK = ("derive", "distribution", "network", "paths")
 #: A report makes all checks with as many samples as they need: one recipe of each kind.
 REPORTED = ("resnet", "shaped")
+#: Paths among which fifty networks are ranked.
+RANKS = 512
 #: A reason has no type of ours or of Python's in it, and says more than a word.
 PYTHON = ("object", "NoneType", "attribute", "Traceback")
 
@@ -173,7 +176,9 @@ def test_the_table_has_every_recipe():
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_command_runs_or_says_why(recipe, regime, inputs):
+def test_every_command_runs_or_says_why(monkeypatch, recipe, regime, inputs):
+    monkeypatch.setattr(subjects, "RANKED", RANKS)
+    monkeypatch.setattr(equation, "RANKED", RANKS)
     reported = recipe in REPORTED and inputs == 1
     said = _cell(recipe, regime, inputs, tuple(c for c in COMMANDS if c != "report" or reported))
     _check(said)

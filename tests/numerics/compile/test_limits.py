@@ -7,6 +7,7 @@ import sympy as sp
 
 from derivations import ResNet, derive, parse_activation
 from numerics import compile_expression, simulate_network
+from numerics.backends import removable
 
 x = sp.Symbol("x", real=True)
 #: A formula, a point, the limit there.
@@ -38,6 +39,22 @@ def test_many_digits_close_to_a_removable_point():
         for near in (mpmath.mpf(10) ** -40, mpmath.mpf(2) ** -21, mpmath.mpf(2) ** -19):
             series = sum((-1) ** k * near ** (2 * k) / mpmath.factorial(2 * k + 2) for k in range(12))
             assert abs(f(near) - series) < mpmath.mpf(10) ** -45
+
+
+def test_a_root_of_the_variable_has_no_series_in_it(monkeypatch):
+    tried, series = [], removable._taylor
+
+    def counted(*arguments):
+        tried.append(arguments)
+        return series(*arguments)
+
+    monkeypatch.setattr(removable, "_taylor", counted)
+    assert not removable.removable_points(sp.sin(sp.sqrt(7 * x)) / x**2 * x).has(removable.Where)  # like 1/√x
+    assert not removable.removable_points(sp.sin(7 * x) / (x + x * sp.sqrt(x))).has(removable.Where)
+    assert not tried  # its imaginary part on one side says so, and no circle is summed over
+    even = sp.sin(sp.sqrt(7 * x)) / sp.sqrt(x)  # the control: a series in x
+    assert removable.removable_points(even).has(removable.Where)
+    assert tried
 
 
 def test_poles_are_no_removable_points():

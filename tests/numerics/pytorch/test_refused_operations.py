@@ -54,7 +54,7 @@ ANYWHERE = {
     "part of the state": (lambda s, x: x[..., :4] + s.a(x), "an index cuts the state"),
     "a tensor of three axes": (lambda s, x: x + torch.einsum("bi,oij->boj", x, s.cube), "a matrix has two"),
     "an axis too many": (lambda s, x: x + torch.einsum("bpi,oi->bpo", x, s.a.weight), "einsum names 3 axes"),
-    "a function without a rule": (lambda s, x: x + s.a(x.cumprod(-1)), "it has no rule"),
+    "a function without a rule": (lambda s, x: x + s.a(torch.erfinv(x)), "it has no rule"),
     "a matrix of the state": (lambda s, x: x + F.linear(x, torch.tanh(s.b(x))), "its matrix is computed from the state"),
     "parts that do not add up": (lambda s, x: x + s.a(torch.split(s.up(x), [8, 7], -1)[0]), "16 features are cut into parts"),
     "a part of a sum with the state": (
@@ -69,6 +69,9 @@ ANYWHERE = {
     "several parts": (lambda s, x: torch.cat([s.first(x), s.second(x)], -1), "several heads or parts of neurons stand"),
 }  # fmt: skip
 OVER_POSITIONS = {
+    "products over positions": (lambda s, x: x + s.a(x.cumprod(1)), "a product over positions or neurons has no rule; known are sums"),
+    "an input of the batch": (lambda s, x: x + s.a(x[0]), "indexed along the batch; networks treat inputs one by one"),
+    "a mean over the batch": (lambda s, x: x - x.mean(0, keepdim=True), "mean goes over the batch, while networks treat inputs"),
     "scores over several parts": (lambda s, x: x + s.a(torch.softmax(scores(s, x), -1) @ s.d(x)), "cut queries and keys"),
     "weights that are dropped": (lambda s, x: x + attend(s, x, dropout_p=0.1), "drops attention weights pair by pair"),
     "shares that are dropped": (

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the e
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from derivations import Network, Weights, epsilon, relu, rms_norm, scalings  # noqa: E402
+from derivations import AttentionBlock, Network, Weights, epsilon, relu, rms_norm, scalings  # noqa: E402
 from numerics.pytorch import from_torch  # noqa: E402
 from tests.numerics.pytorch.test_blocks import Calls  # noqa: E402
 
@@ -91,3 +91,19 @@ def test_residual_sums_divided_by_a_root_settle():
 def test_what_has_no_size_is_refused_in_words(function, said):
     with pytest.raises(ValueError, match=said):
         from_torch(block(function), width=sp.oo).scalings()
+
+
+def test_the_heads_of_one_matrix_have_one_mean():
+    """Two heads were two matrices, whose means had exponents of their own: four regimes, of one matrix."""
+    found = scalings(from_torch(Calls(attended, m=nn.MultiheadAttention(8, 2, batch_first=True)), positions=2))
+    assert [size.of for size in found.family.sizes if size.role.name == "MEAN"] == ["m_out_proj"]
+    assert len(found.regimes) == 1
+    assert "At exponent 0 of a mean its powers are no smaller than 1" in " ".join(str(found).split())
+    by_hand = scalings(AttentionBlock(width=8, heads=2))
+    assert [size.of for size in by_hand.family.sizes if size.role.name == "MEAN"] == ["O"]
+    apart = scalings(Network(lambda x: x + epsilon * (Weights("O1")(x) + Weights("O2")(relu(x))), width=8))
+    assert "the mean of O2" in str(apart)
+
+
+def attended(b, x):
+    return x + b.m(x, x, x, need_weights=False)[0]

@@ -186,6 +186,7 @@ BLOCKS = {
     "clamp": pointwise(lambda b, x: x.clamp(-0.5, 1) + x.clamp(min=0.2)),
     "maximum": pointwise(lambda b, x: torch.maximum(x, b.c(x)) - torch.minimum(b.c(x), 2 * x)),
     "unit length": pointwise(lambda b, x: F.normalize(x, dim=-1) + x / x.norm(dim=-1, keepdim=True)),
+    "cosine of two tensors": pointwise(lambda b, x: F.cosine_similarity(b.c(x), x, dim=-1).unsqueeze(-1) * x),
     "variance and sum": pointwise(lambda b, x: x / x.var(-1, keepdim=True) + x.sum(dim=-1, keepdim=True)),
     "one key for all, by einsum": lambda: Decoder(shared_by_einsum, keys=1),
     "keys before queries": lambda: Decoder(keys_before_queries, keys=1),
@@ -309,6 +310,12 @@ class Experts(nn.Module):
         return x + sum(shares[..., i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
 
 
+def gate_over_positions():
+    return Calls(
+        lambda b, x: x + b.a(b.c(x) * b.p(b.c(x))), a=nn.Linear(N, N), c=nn.Linear(N, N), p=nn.Conv1d(TOKENS, TOKENS, 1)
+    )
+
+
 def depthwise():
     return nn.Sequential(nn.Conv1d(N, N, 3, padding=1, groups=N), nn.Conv1d(N, N, 1))
 
@@ -321,6 +328,8 @@ def depthwise():
             r"cos .Tensor. holds numbers that differ .*its shape is \(3, 2\)\), as a rotary",
         ),
         (Experts, "softmax goes over .features., as that of a router of experts"),
+        (gate_over_positions, "p .Conv1d. takes the positions for channels, .* as of MLP-Mixer and gMLP"),
+        (lambda: nn.Embedding(4, N), "as an input layer or a table of relative positions does"),
         (depthwise, "0 .Conv1d. has 8 groups"),
         (lambda: Decoder(lambda b, q, k, v: v[:, :, torch.arange(q.shape[0])]), "must be Number, not Symbol"),
         (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
