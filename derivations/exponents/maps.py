@@ -111,18 +111,25 @@ class LayerMaps:
             return ()
         difference = self.variances - variance
         if difference.is_polynomial(variance):
-            roots = list(sp.roots(sp.Poly(difference, variance)))
-            known = len(roots) < 2 or not self.parameters  # several are ordered by size
-            if not known or any(r.is_positive is None and r.free_symbols for r in roots):
-                return None
-            return tuple(
-                FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
-                for r in sorted((r for r in roots if r.is_positive), key=sp.N if len(roots) > 1 else str)
-            )
+            polynomial = sp.Poly(difference, variance)
+            roots = sp.roots(polynomial)
+            if sum(roots.values()) == polynomial.degree() and not any(r.has(sp.I) for r in roots if not r.is_imaginary):
+                return self._resting(list(roots))
         if self.parameters:
             return None
         roots = _roots(self._growth, list(self._grid), relative=True)
         return tuple(FixedPoint(root, _slope(self.variances, root)) for root in roots)
+
+    def _resting(self, roots: list[sp.Expr]) -> tuple[FixedPoint, ...] | None:
+        """The positive ones among all roots, Gaussian means in them computed."""
+        signs = [0 if r.is_imaginary else sign_of(r) for r in roots]
+        if None in signs or (len(roots) > 1 and self.parameters):  # several are ordered by size
+            return None
+        positive = [r for r, sign in zip(roots, signs, strict=True) if sign == 1]
+        return tuple(
+            FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
+            for r in sorted(positive, key=sp.N if len(positive) > 1 else str)
+        )
 
     @cached_property
     def _growth(self) -> Callable[[mp.mpf], mp.mpf | None]:
