@@ -26,7 +26,7 @@ from derivations.limits.elimination.loop import conditional_mean
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from derivations.limits.width import MeanFieldLayer
-from derivations.symbols import correlation, mean_square, state
+from derivations.symbols import correlation, mean_square, state, width
 
 variance = mean_square
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
@@ -296,6 +296,8 @@ def layer_maps(program: Program, coordinates: int = 1) -> LayerMaps:
     entries = gram_matrix(2, "K")
     pair = _Order0(program, 2)
     diagonal, covariances = pair.product(0, 0), pair.product(0, 1)
+    if any(e.has(width) for e in (diagonal, covariances)):
+        raise NotClosed("the layer says the width n, which is infinite in the maps of variance and correlation")
     return LayerMaps(
         _cancelled(diagonal.subs(entries[0, 0], variance)),
         covariances,

@@ -23,7 +23,7 @@ from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 from derivations.limits.elimination.vanishing import require_norms
-from derivations.symbols import state, step
+from derivations.symbols import state, step, width
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -186,8 +186,9 @@ class LayerMoments:
         """
         moved, found, _ = self._projection
         if moved != 0:
+            grows = "let depth and width grow together, regime=Regime(depth=1), or " if moved.has(width) else ""
             raise NoLimit(
-                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {SCALE}"
+                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {grows}{SCALE}"
             )
         return found
 
