@@ -276,7 +276,7 @@ def test_norms_of_states_and_gradients_are_not_independent():
     system = sp.Matrix(2, 2, lambda i, j: sp.expand(both[i]).coeff(m[0, 1] ** 2 if j else m[0, 0] * m[1, 1]))
     derived = float((system * sp.Rational(1, 4)).exp()[0, 0])
     assert np.isclose(derived, (np.exp(1.25) + 2 * np.exp(-0.25)) / 3)
-    found = richardson(Estimate.of(perceptrons(12, 200_000, 1)), Estimate.of(perceptrons(24, 60_000, 2)))
+    found = richardson(Estimate.of(perceptrons(12, 150_000, 1)), Estimate.of(perceptrons(24, 48_000, 2)))
     assert found.test(derived).p_value > 1e-3
     assert found.test(np.exp(0.25)).p_value < 1e-3
 
