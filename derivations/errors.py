@@ -100,6 +100,10 @@ class NoClosedForm(DerivationError):
     """No closed form is known for the requested quantity; it can still be computed numerically."""
 
 
+class DependsOnParameter(DerivationError):
+    """The answer depends on a parameter of which not enough is known; the message says what to assume."""
+
+
 class UnsafeExpression(DerivationError):
     """Text that is not a plain formula in one variable; it was refused without being evaluated."""
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
+from derivations.gaussian import SoftmaxMean
 from derivations.laws import Law, Normal
 from derivations.limits.width import KernelFlow
 from numerics import given
@@ -33,6 +34,12 @@ __all__ = ["SCHEMES", "EulerMaruyama", "ExactLaw", "Scheme", "sample_law", "simu
 Array = NDArray[np.float64]
 
 _BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay in a core's cache
+
+
+def has_slow_steps(limit: Limit) -> bool:
+    """Whether a step of each path takes means over a softmax of its own, by thousands of points."""
+    own = (limit.neuron_covariance,) if isinstance(limit, NeuronDiffusion) else ()
+    return not isinstance(limit, Flow) and any(part.has(SoftmaxMean) for part in (limit.drift, *own))
 
 
 @given.checked(

@@ -126,6 +126,13 @@ class Activation:
         """The smooth pieces, from left to right."""
         return pieces(self.expr, self.variable)
 
+    @property
+    def coefficients(self) -> tuple[tuple[sp.Expr, ...], ...] | None:
+        """Of a piecewise polynomial, of each piece from the constant on; None of another function."""
+        if not all(part.expr.is_polynomial(self.variable) for part in self.pieces):
+            return None
+        return tuple(tuple(sp.Poly(part.expr, self.variable).all_coeffs()[::-1]) for part in self.pieces)
+
     def derivative(self, order: int = 1) -> sp.Expr:
         """Derivative of the given order, piece by piece (what a kink adds is a null set)."""
         parts = tuple(Piece(p.left, p.right, sp.diff(p.expr, self.variable, order)) for p in self.pieces)

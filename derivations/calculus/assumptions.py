@@ -10,7 +10,7 @@ from sympy.core.relational import Relational
 
 from derivations.calculus.inequalities import Inequality, contradictory, follows
 from derivations.calculus.size import with_constants_named
-from derivations.errors import DerivationError
+from derivations.errors import DependsOnParameter, DerivationError
 
 
 def sign_of(expr: sp.Expr, assuming: Iterable[sp.Basic] = ()) -> int:
@@ -128,12 +128,12 @@ def _sign(expr: sp.Expr, known: _Known) -> int:
     if open_factors:
         shown = sp.Mul(*open_factors)
         shown = -shown if shown.could_extract_minus_sign() else shown
-        raise DerivationError(
+        raise DependsOnParameter(
             f"the answer depends on the sign of {shown}, which is not known; give the parameters a sign, e.g. "
             f"Symbol('c', positive=True), or pass assuming=[{shown} > 0] (or < 0) to recognise"
         )
     if squares:
-        raise DerivationError(
+        raise DependsOnParameter(
             f"the answer depends on whether {squares[0]} is 0, which is not known; pass assuming=[Ne({squares[0]}, 0)] "
             "to recognise, or give the parameters a sign"
         )

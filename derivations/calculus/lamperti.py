@@ -32,7 +32,7 @@ from derivations.calculus.size import (
     written_size,
 )
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.errors import DependsOnParameter, DerivationError, NoClosedForm, brief
 from derivations.piecewise import IsolatedRoot, Piece, analyse, between, in_order, pieces, zeros
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import Unknown, is_zero
@@ -187,7 +187,7 @@ def split(process: Diffusion, assuming: Sequence[sp.Basic] = ()) -> tuple[Lamper
         variance, drift = part.expr.xreplace({tag: sp.S.Zero}), expanded(sp.diff(part.expr, tag))
         if choice := next(iter(variance.atoms(sp.Piecewise)), None):
             condition = next(condition for _, condition in choice.args if condition != sp.true)
-            raise DerivationError(
+            raise DependsOnParameter(
                 f"the noise depends on whether {condition}, which is not known; give the parameters a sign"
             )
         front, _ = variance.as_independent(x, as_Add=False)

@@ -138,7 +138,7 @@ def _explodes(
         if strongest <= 1:
             return "cannot", "the activation grows at most linearly, and there is no drift"
         return _by_recurrence(weakest, n)
-    if kappa.is_number and not kappa.has(CoordinateSum):
+    if kappa.is_number and not kappa.has(CoordinateSum) and kappa.is_positive is not None:
         side = high if kappa.is_positive else low
         if side <= sp.S.Half:
             return (

@@ -62,7 +62,8 @@ def growing_outward(drift: sp.Expr, x: sp.Symbol) -> bool | None:
     ends = _ends(drift, x)
     if ends is None:
         return None
-    return any(power > 1 and bool((side * c).is_positive) for side, (power, c) in zip((-1, 1), ends, strict=True))
+    leads = [(side * c).is_positive if power > 1 else False for side, (power, c) in zip((-1, 1), ends, strict=True)]
+    return True if True in leads else None if None in leads else False
 
 
 def _is_lipschitz_body(body: sp.Expr) -> bool:
@@ -225,7 +226,8 @@ def _ends(expr: sp.Expr, x: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]] | None:
 def _leading(ends: Sequence[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, int] | None:
     top = sp.Max(*(power for power, _ in ends))
     total = sp.Add(*(c for power, c in ends if power == top))
-    return (top, 1 if total.is_positive else -1) if total.is_nonzero and top != -sp.oo else None
+    sign = 1 if total.is_positive else -1 if total.is_negative else None
+    return None if sign is None or top == -sp.oo else (top, sign)
 
 
 def explosion_by_powers(norm: Diffusion) -> Condition | None:

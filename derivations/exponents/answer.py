@@ -48,7 +48,7 @@ def steps(found: Found) -> tuple[Step, ...]:
                 "Limits",
                 ("None by exponents alone: ", found.why, "."),
                 (),
-                ("A layer that is not near the identity has no limit in depth.",),
+                ("Exponents give limits where a layer whose branches are small is near the identity or a projection.",),
             )
         )
         return tuple(shown)

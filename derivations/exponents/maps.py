@@ -26,7 +26,7 @@ from derivations.limits.elimination.loop import conditional_mean
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from derivations.limits.width import MeanFieldLayer
-from derivations.symbols import correlation, mean_square, state
+from derivations.symbols import correlation, mean_square, state, width
 
 variance = mean_square
 MEANS = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation)
@@ -111,18 +111,25 @@ class LayerMaps:
             return ()
         difference = self.variances - variance
         if difference.is_polynomial(variance):
-            roots = list(sp.roots(sp.Poly(difference, variance)))
-            known = len(roots) < 2 or not self.parameters  # several are ordered by size
-            if not known or any(r.is_positive is None and r.free_symbols for r in roots):
-                return None
-            return tuple(
-                FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
-                for r in sorted((r for r in roots if r.is_positive), key=sp.N if len(roots) > 1 else str)
-            )
+            polynomial = sp.Poly(difference, variance)
+            roots = sp.roots(polynomial)
+            if sum(roots.values()) == polynomial.degree() and not any(r.has(sp.I) for r in roots if not r.is_imaginary):
+                return self._resting(list(roots))
         if self.parameters:
             return None
         roots = _roots(self._growth, list(self._grid), relative=True)
         return tuple(FixedPoint(root, _slope(self.variances, root)) for root in roots)
+
+    def _resting(self, roots: list[sp.Expr]) -> tuple[FixedPoint, ...] | None:
+        """The positive ones among all roots, Gaussian means in them computed."""
+        signs = [0 if r.is_imaginary else sign_of(r) for r in roots]
+        if None in signs or (len(roots) > 1 and self.parameters):  # several are ordered by size
+            return None
+        positive = [r for r, sign in zip(roots, signs, strict=True) if sign == 1]
+        return tuple(
+            FixedPoint(r, sp.diff(self.variances, variance).subs(variance, r))
+            for r in sorted(positive, key=sp.N if len(positive) > 1 else str)
+        )
 
     @cached_property
     def _growth(self) -> Callable[[mp.mpf], mp.mpf | None]:
@@ -289,6 +296,8 @@ def layer_maps(program: Program, coordinates: int = 1) -> LayerMaps:
     entries = gram_matrix(2, "K")
     pair = _Order0(program, 2)
     diagonal, covariances = pair.product(0, 0), pair.product(0, 1)
+    if any(e.has(width) for e in (diagonal, covariances)):
+        raise NotClosed("the layer says the width n, which is infinite in the maps of variance and correlation")
     return LayerMaps(
         _cancelled(diagonal.subs(entries[0, 0], variance)),
         covariances,

@@ -133,6 +133,11 @@ class _Reader:
             return
         symbols = given.parameters if isinstance(given, Weights) else given.free_symbols
         for stray in sorted(symbols - known - self.parameters - self.size.free_symbols, key=str):
+            if stray == width:
+                raise DerivationError(
+                    f"the width n stands in {what}, and it is {self.size} here; give its power as one of epsilon in a Regime, or a width that is a "
+                    "number"
+                )
             for own in (state, step):
                 if stray.name == own.name:
                     raise DerivationError(

@@ -249,16 +249,19 @@ class Transpose:
 
 
 def _negative_at(value: sp.Expr) -> sp.Expr | None:
-    """A time of 0 or more at which a function of time is negative, as seen between its zeros; None where none is seen."""
+    """A time of 0 or more at which a function of time is negative, seen between its zeros and before it is infinite; None where none is seen."""
     try:
         known = analyse(value, time)
     except DerivationError:
-        changes = set[sp.Expr]()
+        zeros, poles = set[sp.Expr](), set[sp.Expr]()
     else:
-        changes = {p.value for p in (*known.zeros, *known.poles, *known.jumps) if p.value.is_positive}
-    cuts = [sp.S.Zero, *sorted(changes, key=lambda at: at.evalf(30))]
-    inside = [(low + high) / 2 for low, high in pairwise(cuts)] + [cuts[-1] + k for k in (sp.S.Half, 1, 10, 1000)]
-    return next((t for t in (sp.S.Zero, *inside) if value.subs(time, t).evalf(30).is_negative), None)
+        zeros = {p.value for p in (*known.zeros, *known.jumps) if p.value.is_positive}
+        poles = {p.value for p in known.poles if p.value.is_positive}
+    end = min(poles, key=lambda at: at.evalf(30), default=None)
+    cuts = sorted({sp.S.Zero, *zeros, *poles}, key=lambda at: at.evalf(30))
+    seen = [sp.S.Zero, *((low + high) / 2 for low, high in pairwise(cuts)), *(cuts[-1] + k for k in (1, 10, 1000))]
+    before = (t for t in seen if end is None or (t - end).is_negative)
+    return next((t for t in before if value.subs(time, t).evalf(30).is_negative), None)
 
 
 def _number(value: object) -> sp.Expr:

@@ -8,7 +8,7 @@ from derivations.calculus.clock import own_clock
 from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion, Flow, Limit
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DependsOnParameter, NoClosedForm
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 
@@ -37,7 +37,7 @@ def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
                 f"it is the law of another process ({known}) at the time C = {clock.reading}, of the same start",
             )
         return recognise(process), ""
-    except DerivationError as error:  # also where it depends on a parameter, on which the limit does not
+    except (NoClosedForm, DependsOnParameter) as error:  # the limit itself is the same for all parameters
         return None, str(error)
 
 
@@ -53,7 +53,7 @@ def lamperti_forms(limit: Limit) -> tuple[tuple[LampertiForm, ...], bool]:
         (x,), (mu,), (a,) = process.states, process.drift, process.covariance
         root = sp.sqrt(a).replace(sp.Abs, lambda inside: inside)  # the potential does not see the sign of the noise
         return (LampertiForm(x, (-sp.oo, sp.oo), mu, root),), False
-    except DerivationError:  # where the forms lie depends on a parameter
+    except DependsOnParameter:
         return (), False
 
 

@@ -150,13 +150,25 @@ class TransformedGaussian(Family):
         return sp.Max(0, *ends)
 
     def finite_until(self, k: sp.Expr) -> sp.Expr:
-        r"""The first t with :math:`k\kappa = 1/(2s_t^2)`: beyond it :math:`e^{k\kappa z^2}` outgrows the Gaussian."""
+        r"""The first t with :math:`k\kappa = 1/(2s_t^2)`: beyond it :math:`e^{k\kappa z^2}` outgrows the Gaussian.
+
+        Raises
+        ------
+        NoClosedForm
+            If it is not known whether there is such a time.
+        """
         kappa = self.growth
         if kappa == 0:
             return sp.oo
         variance = self.components[0].variance
         crossing = sp.solve(2 * k * kappa * variance - 1, time)
-        times = [sp.expand_log(root, force=True) for root in crossing if root.is_positive]
+        positive = [_is_positive(root) for root in crossing]
+        if None in positive:
+            names = ", ".join(sorted({s.name for root in crossing for s in root.free_symbols})) or "its constants"
+            raise NoClosedForm(
+                f"from which time on the moment of order {k} is infinite depends on the signs of {names}; give them, such as Symbol('k', positive=True)"
+            )
+        times = [sp.expand_log(root, force=True) for root, sign in zip(crossing, positive, strict=True) if sign]
         return times[0] if times else sp.oo
 
     @property
@@ -249,6 +261,13 @@ def image(form: LampertiForm, map_: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
 
     left, right = (sp.expand(end.subs(known)) for end in form.interval)
     return approach(left, "+" if left.is_finite else "-"), approach(right, "-")
+
+
+def _is_positive(when: sp.Expr) -> bool | None:
+    """Whether a time at which an exponential of it takes a value is positive."""
+    factors = (sp.logcombine(factor, force=True) for factor in sp.Mul.make_args(sp.factor(when)))
+    known: bool | None = sp.Mul(*factors).replace(sp.log, lambda u: sp.log(sp.expand(u))).is_positive
+    return known
 
 
 def _positive_roots(form: LampertiForm, map_: sp.Expr) -> dict[sp.Expr, sp.Symbol]:

@@ -218,6 +218,8 @@ def side(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, direction: int) -> Side:
     power, coefficient = e.leading
     if growth is not None:
         falls = sp.sympify(e.growth[growth]).is_extended_negative
+        if falls is None:
+            return Side(None, None, None)
         sign = sp.sign(coefficient.subs(LOG, -1))
         return Side(sp.oo if falls else -sp.oo, None, sp.S.Zero if falls else sign * sp.oo)
     at_zero = sp.limit(coefficient, LOG, -sp.oo) if coefficient.has(LOG) else coefficient

@@ -7,6 +7,7 @@ formula                               rewritten
 :math:`\sinh u / \cosh u`             :math:`\tanh u`
 :math:`(e^u - 1)/(e^u + 1)`           :math:`\tanh(u/2)`
 :math:`e^v / (\sum_i c_i e^{u_i})^k`  :math:`(\sum_i c_i e^{u_i - v/k})^{-k}`
+:math:`e^{u/s} e^{v/s}`               :math:`e^{u/s + v/s}` for a sum s, which may be close to 0
 :math:`\log\cosh u,\ \log\sinh u`     functions of their own, :math:`|u| - \log 2` far out
 :math:`\log\sum_i c_i e^{u_i}`        :math:`\mathrm{logaddexp}` of :math:`u_i + \log c_i`
 ===================================== ==========================================================
@@ -61,6 +62,7 @@ def bounded_quotients(expr: sp.Expr) -> sp.Expr:
     """
     for function, same in ((sp.coth, sp.tanh), (sp.sech, sp.cosh), (sp.csch, sp.sinh)):
         expr = expr.replace(function, lambda u, same=same: 1 / same(u))
+    expr = expr.replace(lambda node: isinstance(node, sp.Mul) and node.has(sp.exp), _joined)
     expr = expr.replace(lambda node: isinstance(node, sp.Add) and node.has(sp.exp), _pairs)
     return expr.replace(lambda node: isinstance(node, sp.Mul) and node.has(sp.exp, sp.cosh, sp.sinh), _divided)
 
@@ -150,6 +152,19 @@ def _pairs(total: sp.Add) -> sp.Expr:
         else:
             made.append(term)
     return sp.Add(*made) if len(made) < len(total.args) else total
+
+
+def _joined(product: sp.Mul) -> sp.Expr:
+    r"""Exponentials of quotients over sums as one: :math:`e^{-a^2/s}e^{2ab/s}e^{-b^2/s}` is a number where s is close to 0."""
+    large = [f for f in product.args if isinstance(f, sp.exp) and any(map(_is_over_a_sum, f.args[0].atoms(sp.Pow)))]
+    if len(large) < 2:
+        return product
+    rest = (f for f in product.args if f not in large)
+    return sp.Mul(*rest, sp.exp(sp.Add(*(f.args[0] for f in large))))
+
+
+def _is_over_a_sum(power: sp.Pow) -> bool:
+    return bool(power.base.is_Add and power.base.free_symbols and power.exp.is_negative)
 
 
 def _divided(product: sp.Mul) -> sp.Expr:

@@ -181,6 +181,12 @@ def _compare(compare: Parser) -> None:
         help="last layers of your networks, .npy of shape (samples, width, inputs), or CSV with a network a row",
     )
     compare.add_argument(
+        "--start",
+        metavar="FILE",
+        help="where they start, instead of --x0, where a neuron has several states (inputs, positions): CSV or .npy, a neuron a row; where the width "
+        "grows, the second moments of the inputs",
+    )
+    compare.add_argument(
         "--jacobians",
         metavar="FILE",
         help="the derivatives of these states in the start, .npy of shape (samples, n, n), or CSV with a row of n² numbers each: the derived Jacobian "

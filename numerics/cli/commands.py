@@ -282,14 +282,23 @@ def _compare(options: argparse.Namespace) -> int:
     from derivations.backward import jacobian
     from numerics.validation import compare
 
-    samples = read_samples(options.samples)
+    samples, given = read_samples(options.samples), _setting(options)
+    if options.start is not None:
+        if options.x0 is not None:
+            raise ValueError("--start and --x0 are given both; networks start from one of them")
+        given["x0"] = read_inputs(options.start)
     if options.jacobians is None:
-        d = derivation_of(options, samples.shape[2] if samples.ndim == 3 else 1)
-        return shown_table(compare(d, samples, **_setting(options)), options.json)
+        states, positions = samples.shape[2] if samples.ndim == 3 else 1, prod(network_of(options).positions)
+        if states % positions:
+            raise ValueError(
+                f"samples of {states} states a neuron hold none for each of {positions} positions; give {positions} for each input"
+            )
+        d = derivation_of(options, states // positions)
+        return shown_table(compare(d, samples, **given), options.json)
     derivatives = read_jacobians(options.jacobians)
     with slow_stage("Jacobian"):
         found = jacobian(network_of(options), options.order)
-    return shown_table(compare(found, (samples, derivatives), **_setting(options)), options.json)
+    return shown_table(compare(found, (samples, derivatives), **given), options.json)
 
 
 def _setting(options: argparse.Namespace) -> dict[str, Any]:

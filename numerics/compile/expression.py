@@ -52,7 +52,15 @@ class CompiledFunction:
         """Evaluate at numbers or arrays that broadcast against each other; matrices add their two axes at the end."""
         if len(values) != len(self.arguments):
             raise TypeError(f"expected {len(self.arguments)} arguments {self.arguments}, got {len(values)}")
-        return _assemble(self.expression, iter(self._function(*values)))
+        try:
+            return _assemble(self.expression, iter(self._function(*values)))
+        except TypeError as error:
+            if type(error).__name__ != "TracerArrayConversionError":  # JAX's, which may not be installed
+                raise
+            raise TypeError(
+                f"what is compiled for {self.backend.name} takes numbers, and JAX traced an argument here (jit, grad or vmap); compile it with "
+                'backend="jax"'
+            ) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_expression, (self.arguments, self.expression, self.backend.name, self.points)
@@ -166,7 +174,7 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
-            "give an expression in elementary functions, or use the mpmath backend"
+            f"give an expression in elementary functions, or use the {'numpy' if backend.name == 'mpmath' else 'mpmath'} backend"
         ) from error
 
 

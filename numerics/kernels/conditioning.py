@@ -17,6 +17,7 @@ from numerics.kernels.panels import Corner, Nodes, Panels
 Array = NDArray[np.float64]
 
 _INNER = 1 << 19  # nodes of inner integrals at a time
+_PAIRS = 64  # at a time
 _ONE = 4e-16  # how near to 1 a correlation is taken for 1
 
 
@@ -41,44 +42,47 @@ def pair_means(first: Panels, second: Panels, pair: Pair, closed: Callable[..., 
         From mean and variance to the mean of the second function, where it is known.
     """
     result = np.empty(len(pair.mean))
-    for i in range(len(result)):
-        one = Pair(*(column[i : i + 1] for column in pair))
-        if 1.0 - abs(one.correlation[0]) <= _ONE:
-            result[i] = _on_a_line(first, second, one)
-        else:
-            result[i] = _given_one(first, second, one, closed)
+    line = 1.0 - np.abs(pair.correlation) <= _ONE
+    for i in np.flatnonzero(line):
+        result[i] = _on_a_line(first, second, Pair(*(column[i : i + 1] for column in pair)))
+    rest = np.flatnonzero(~line)
+    for start in range(0, len(rest), _PAIRS):
+        some = rest[start : start + _PAIRS]
+        result[some] = _given_one(first, second, Pair(*(column[some] for column in pair)), closed)
     return result
 
 
-def _given_one(first: Panels, second: Panels, pair: Pair, closed: Callable[..., Array] | None) -> float:
-    at, deviation, other, wide, rho = (float(column[0]) for column in pair)
+def _given_one(first: Panels, second: Panels, pair: Pair, closed: Callable[..., Array] | None) -> Array:
+    at, deviation, other, wide, rho = pair
     slope, left = rho * wide / deviation, wide * np.sqrt((1 - rho) * (1 + rho))
-    reach = max(first.reach(pair.mean, pair.deviation), second.reach(pair.other_mean, pair.other_deviation))
-    low, high = at - reach * deviation, at + reach * deviation
-    width = left / abs(slope) if slope else np.inf
-    bends = at + (second.edges(other - reach * wide, other + reach * wide) - other) / slope if slope else np.empty(0)
-    centres = np.array([at + (corner.at - other) / slope for corner in second.corners]) if slope else np.empty(0)
-    edges = _edges(first, low, high, bends, centres, width, deviation)
-    none = np.zeros(len(edges) - 1, dtype=np.intp)
-    outer = first.on_panels(none, edges[:-1], edges[1:], pair.mean, pair.deviation)
-    means, spread = other + slope * (outer.x - at), np.full(len(outer.x), left)
+    reach = max(first.reach(at, deviation), second.reach(other, wide))
+    edges = [_edges(first, second, Pair(*column), reach) for column in zip(*pair, strict=True)]
+    owner = np.repeat(np.arange(len(edges)), [len(ends) - 1 for ends in edges])
+    starts, stops = np.concatenate([ends[:-1] for ends in edges]), np.concatenate([ends[1:] for ends in edges])
+    outer = first.on_panels(owner, starts, stops, at, deviation)
+    of = outer.owner
+    means, spread = other[of] + slope[of] * (outer.x - at[of]), left[of]
     inside = np.empty(len(means))
     if closed is not None:
         with np.errstate(all="ignore"):
             inside = closed(means, spread**2)
-    if closed is None or not np.all(np.isfinite(inside)):
-        step = max(1, _INNER // 256)
-        for start in range(0, len(means), step):
-            some = slice(start, start + step)
-            nodes = second.nodes(means[some], spread[some], reach)
-            inside[some] = nodes.mean(nodes.value, len(means[some]))
-    return float(outer.mean(outer.value * inside, 1)[0])
+    lost = np.flatnonzero(~np.isfinite(inside)) if closed is not None else np.arange(len(means))
+    step = max(1, _INNER // 256)
+    for start in range(0, len(lost), step):
+        some = lost[start : start + step]
+        nodes = second.nodes(means[some], spread[some], reach)
+        inside[some] = nodes.mean(nodes.value, len(some))
+    return outer.mean(outer.value * inside, len(at))
 
 
-def _edges(
-    panels: Panels, low: float, high: float, bends: Array, centres: Array, width: float, deviation: float
-) -> Array:
-    """Panel ends over U: those of the function, those of the mean given U, and finer ones where either is not smooth."""
+def _edges(panels: Panels, second: Panels, pair: Pair, reach: float) -> Array:
+    """Panel ends over U of one pair: those of the function, those of the mean given U, and finer ones where either is not smooth."""
+    at, deviation, other, wide, rho = map(float, pair)
+    slope, left = rho * wide / deviation, wide * np.sqrt((1 - rho) * (1 + rho))
+    low, high = at - reach * deviation, at + reach * deviation
+    width = left / abs(slope) if slope else np.inf
+    bends = at + (second.edges(other - reach * wide, other + reach * wide) - other) / slope if slope else np.empty(0)
+    centres = np.array([at + (corner.at - other) / slope for corner in second.corners]) if slope else np.empty(0)
     own = panels.edges(low, high)
     found = [own, np.array([low, high])]
     if width < 4 * deviation:

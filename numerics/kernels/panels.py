@@ -22,6 +22,7 @@ from derivations.activations import Activation
 from derivations.gaussian.corners import DISTANCE, Side, corners
 from derivations.piecewise import IsolatedRoot
 from numerics.compile import compile_expression
+from numerics.kernels.quadrants import Polynomials, polynomials_of
 from numerics.quadrature import legendre
 
 Array = NDArray[np.float64]
@@ -94,6 +95,7 @@ class Panels:
     terms: Callable[[], Callable[[Array], Array]] | None = (
         None  # makes the sum of the sizes of the function's terms, which may cancel
     )
+    polynomials: Polynomials | None = field(default=None, repr=False, compare=False)  # its pieces, where they are such
     _found: dict[float, Array] = field(default_factory=dict, repr=False, compare=False)
     kept: dict[bytes, Any] = field(
         default_factory=dict, repr=False, compare=False
@@ -355,7 +357,7 @@ def panels_of(function: Activation) -> Panels:
         terms = compile_expression((function.variable,), list(map(_with_numbers, function.expr.args)))
         return lambda x: np.asarray(np.sum(np.abs(terms(x)), axis=0))
 
-    return Panels(quiet, found, sizes if function.expr.is_Add else None)
+    return Panels(quiet, found, sizes if function.expr.is_Add else None, polynomials_of(function))
 
 
 def _with_numbers(expr: Any) -> Any:

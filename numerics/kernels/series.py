@@ -1,7 +1,8 @@
 r"""Means of products over pairs of neurons from their Hermite coefficients, :math:`\mathbb{E} f(U) g(V) = \sum_n f_n g_n \rho^n`.
 
 What the sum to n leaves out is bounded by :math:`|\rho|^{n+1}` times the roots of what both mean squares have beyond it. In a block most pairs need
-few terms; the others are listed, and summed further, or integrated over what both neurons share (``shared``) where the series is too long.
+few terms; the others are listed, and summed further. Where the series is too long, piecewise polynomials have closed forms (``quadrants``), and the
+others are integrated over what both neurons share (``shared``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numerics.kernels.conditioning import Pair
 from numerics.kernels.conditioning import pair_means as conditioned
 from numerics.kernels.hermite import TERMS, Coefficients, coefficients
 from numerics.kernels.panels import Panels
+from numerics.kernels.quadrants import Neurons, quadrant_means
 from numerics.kernels.shared import One, shared_means
 
 Array = NDArray[np.float64]
@@ -118,13 +120,26 @@ def listed_means(
 def _strong(left: Side, right: Side, i: Whole, j: Whole, rho: Array, closed: Callable[..., Array] | None) -> Array:
     """The means of pairs of which a series would be too long."""
     sides = One(left.panels, left.mean[i], left.deviation[i]), One(right.panels, right.mean[j], right.deviation[j])
-    found = shared_means(*sides, rho)
+    found = _of_polynomials(*sides, rho, TOLERANCE * np.sqrt(left.found.scale[i] * right.found.scale[j]))
+    lost = np.flatnonzero(np.isnan(found))
+    if len(lost):
+        found[lost] = shared_means(sides[0].some(lost), sides[1].some(lost), rho[lost], closed is not None)
     lost = np.flatnonzero(np.isnan(found))
     if len(lost):
         one, other = (side.some(lost) for side in sides)
         pair = Pair(one.mean, one.deviation, other.mean, other.deviation, rho[lost])
         found[lost] = conditioned(left.panels, right.panels, pair, closed)
     return found
+
+
+def _of_polynomials(left: One, right: One, rho: Array, most: Array) -> Array:
+    """The means of piecewise polynomials, where rounding leaves enough of their closed forms; else NaN."""
+    one, other = left.panels.polynomials, right.panels.polynomials
+    if one is None or other is None:
+        return np.full(len(rho), np.nan)
+    return quadrant_means(
+        Neurons(one, left.mean, left.deviation), Neurons(other, right.mean, right.deviation), rho, most
+    )
 
 
 def _require_time(left: Side, right: Side, i: Whole, j: Whole, rho: Array, closed: Callable[..., Array] | None) -> None:

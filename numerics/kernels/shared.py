@@ -45,13 +45,15 @@ class One(NamedTuple):
         return self._replace(mean=self.mean[which], deviation=self.deviation[which])
 
 
-def shared_means(left: One, right: One, rho: Array) -> Array:
+def shared_means(left: One, right: One, rho: Array, by_tables: bool = False) -> Array:
     """The means of products of pairs side by side; NaN where they have to be found in another way.
 
     Parameters
     ----------
     rho : array
         Their correlations.
+    by_tables : bool
+        NaN also where neurons share no table: of a function with a closed mean, a pair has a shorter integral of its own.
     """
     total = np.full(len(rho), np.nan)
     known = np.flatnonzero((np.abs(rho) >= _LEAST) & (1.0 - np.abs(rho) > ONE))
@@ -70,11 +72,13 @@ def shared_means(left: One, right: One, rho: Array) -> Array:
             sides = [one.some(part) for one in near]
             alike = bool(these[3] > 0)
             blocks = range(int(these[2]) + 1)
-            total[known[part]] = np.sum([_on_block(sides, block, slope[part], alike) for block in blocks], axis=0)
+            total[known[part]] = np.sum(
+                [_on_block(sides, block, slope[part], alike, by_tables) for block in blocks], axis=0
+            )
     return total
 
 
-def _on_block(sides: list[One], block: int, slope: Array, alike: bool) -> Array:
+def _on_block(sides: list[One], block: int, slope: Array, alike: bool, by_tables: bool) -> Array:
     """What some panels and their mirror images add."""
     plans = [_plan(one, block) for one in sides]
     pieces = tuple(map(max, plans[0].pieces, plans[1].pieces))
@@ -82,7 +86,7 @@ def _on_block(sides: list[One], block: int, slope: Array, alike: bool) -> Array:
         return np.full(len(slope), np.nan)
     places, weights = _rule(block, pieces)
     sizes = [np.repeat(plan.sizes, _NODES * np.array(pieces)) for plan in plans]
-    (one, size), (other, its) = (_values(*given, block, pieces) for given in zip(sides, sizes, strict=True))
+    (one, size), (other, its) = (_values(*given, block, pieces, by_tables) for given in zip(sides, sizes, strict=True))
     weights = weights * sizes[0] * sizes[1]
     density = np.exp(-0.5 * (places[:, None] * slope) ** 2)
     half = len(places)
@@ -140,7 +144,7 @@ def _places(panel: int, pieces: int, t: Array) -> Array:
     return places
 
 
-def _values(one: One, sizes: Array, block: int, pieces: tuple[int, ...]) -> tuple[Array, Array]:
+def _values(one: One, sizes: Array, block: int, pieces: tuple[int, ...], by_tables: bool) -> tuple[Array, Array]:
     """F at the nodes of a block and at their mirror images, by what is its size there, and the size on the last panel."""
     places, _ = _rule(block, pieces)
     at = np.concatenate([places, -places])
@@ -150,7 +154,11 @@ def _values(one: One, sizes: Array, block: int, pieces: tuple[int, ...]) -> tupl
         some = one._replace(mean=mean, deviation=deviation)
         return _smoothed(some, at) / sizes, _size(some, (block + 1) * _BLOCK - 1)
 
-    found = interpolated(one.panels, f"shared {block} {pieces}", one.mean, one.deviation, made)
+    def nothing(mean: Array, deviation: Array) -> tuple[Array, Array]:
+        return np.full((len(mean), len(at)), np.nan), np.ones(len(mean))
+
+    without = nothing if by_tables else made
+    found = interpolated(one.panels, f"shared {block} {pieces}", one.mean, one.deviation, made, without)
     if found is None:
         values, size = made(one.mean, one.deviation)
         found = np.divide(values.T, size, out=np.zeros(values.T.shape), where=size > 0), size

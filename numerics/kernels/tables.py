@@ -38,10 +38,12 @@ class Table(NamedTuple):
     unit: float
 
 
-def interpolated(panels: Panels, what: str, mean: Array, deviation: Array, made: Made) -> tuple[Array, Array] | None:
+def interpolated(
+    panels: Panels, what: str, mean: Array, deviation: Array, made: Made, without: Made | None = None
+) -> tuple[Array, Array] | None:
     """Values of neurons by their size, shape (columns, neurons), and their sizes; None where neurons have means of their own.
 
-    Where a series has not thirteen digits, each neuron's are made.
+    Where a series has not thirteen digits, each neuron's are made, or what ``without`` gives.
 
     Parameters
     ----------
@@ -60,7 +62,7 @@ def interpolated(panels: Panels, what: str, mean: Array, deviation: Array, made:
         every = bool(some.all())
         table = _kept(panels, what, float(mean[0]), float(k), made)
         if table is None:
-            each, size = made(mean[some], deviation[some])
+            each, size = (without or made)(mean[some], deviation[some])
             found = np.divide(each.T, size, out=np.zeros(each.T.shape), where=size > 0)
         else:
             at = chebyshev.chebvander(2 * (place if every else place[some]) - 2 * k - 1, len(table.size) - 1).T

@@ -14,7 +14,7 @@ from numerics.compile import compile_expression
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
-from numerics.paths import simulate_sde
+from numerics.paths import has_slow_steps, simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
 from numerics.report.page import Drawing, Section, Table
 from numerics.validation import Validation, validate
@@ -74,15 +74,11 @@ class Start:
             raise ValueError(
                 f"all {self.samples} networks left the range of numbers from x0 = {self.x0:g}; choose a start or a time of moderate size"
             )
-        scalar = has_distribution(d.limit)
         try:
-            compared = self._density(d, networks[:, 0, 0]) if scalar else self._diffusion(d, networks, stage)
+            compared = self._compared(d, networks, stage)
         except UndefinedState:  # a norm at the end of a layer: steps of neurons leave their sphere
-            compared = Section(
-                "Derived diffusion and simulated networks",
-                (
-                    "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix.",
-                ),
+            compared = _without_paths(
+                "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix."
             )
         table = validate(
             d,
@@ -94,6 +90,15 @@ class Start:
             networks=(self.depth, networks),
         )
         return compared, checks_section(table)
+
+    def _compared(self, d: Derivation, networks: np.ndarray, stage: Stage) -> Section:
+        if has_distribution(d.limit):
+            return self._density(d, networks[:, 0, 0])
+        if has_slow_steps(d.limit):
+            return _without_paths(
+                "Each step of a path would take means over a softmax at its own state, so none are drawn; the checks are those of one layer."
+            )
+        return self._diffusion(d, networks, stage)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:
         law = distribution(d, x0=self.x0, t=self.t)
@@ -150,6 +155,10 @@ class Start:
             "simulated with another step and another seed."
         )
         return Section("Derived diffusion and simulated networks", (text,), tuple(figures))
+
+
+def _without_paths(why: str) -> Section:
+    return Section("Derived diffusion and simulated networks", (why,))
 
 
 def _norm_of(d: Derivation) -> tuple[Callable[[np.ndarray], np.ndarray], str, str]:

@@ -131,7 +131,9 @@ def validate(
     time = subjects[
         0
     ].t  # depth and width together are followed over a whole number of layers, a short time where there is noise
-    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {time:g}{', quick' if quick else ''}", exploded)
+    slow = "; paths of the limit take means over a softmax at every state, and are not drawn"
+    told = f"t = {time:g}{', quick' if quick else ''}{slow if any(s.has_slow_paths for s in subjects) else ''}"
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, {told}", exploded)
 
 
 #: How much longer than others some checks take.
@@ -160,6 +162,8 @@ def checks_of(s: Setting) -> tuple[Check, ...]:
         return (one_layer_of_determinants, equation_of_networks)
     if isinstance(s, TangentPaths) or isinstance(s.limit, Flow) or isinstance(s, JointSetting):
         return (equation_of_networks,)
+    if s.has_slow_paths:
+        return (one_layer,)
     return (*LIMIT_CHECKS, *(LAW_CHECKS if s.has_law and not s.by_law else ()))
 
 

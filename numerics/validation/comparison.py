@@ -63,8 +63,9 @@ def compare(
         States of the last layer of independent networks; (samples, n) for one input, (samples,) for one neuron. For a limit of infinite
         width, or of depth and width together, n is the width of your networks.
     x0 : float or array
-        Where the networks start, as for :func:`numerics.validate`: states at a finite width, second moments else. For Jacobians where depth and
-        width grow together the states, shape (n,) or (samples, n): neurons that look like independent Gaussian ones where a function reads them.
+        Where the networks start: states at a finite width, shape (n,) or (n, m), second moments else, shape (m, m); a number for one state a
+        neuron. For Jacobians where depth and width grow together the states, shape (n,) or (samples, n): neurons that look like independent
+        Gaussian ones where a function reads them.
     t : float
         The limit's time that all layers take together.
     depth : int, optional
@@ -100,7 +101,13 @@ def compare(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
         )
     if isinstance(d, Derivation):
-        states = _states(d, samples)
+        states, count = _states(d, samples), d.architecture.coordinates
+        if count > 1 and np.ndim(x0) == 0:
+            shape = f"(n, {count})" if d.order == "depth" else f"({count}, {count}), their second moments"
+            raise ValueError(
+                f"a neuron has {count} states, which start from places of their own, and x0 is the number {x0!r}; give those of your networks, "
+                f"shape {shape} (--start FILE on the command line)"
+            )
         subjects = [replace(s, t=float(t)) for s in settings_of(d, x0, float(t), None, None, workers)]
         seen = [s.seen(states) for s in subjects]
     else:

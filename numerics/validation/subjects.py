@@ -25,7 +25,7 @@ from numerics.limit_distribution import distribution, has_distribution
 from numerics.linalg import semidefinite_factor
 from numerics.networks import simulate_collapse, simulate_gram, simulate_network
 from numerics.outcomes import ExplosionWarning
-from numerics.paths import simulate_sde
+from numerics.paths import has_slow_steps, simulate_sde
 from numerics.validation.base import SCALE, Array, negative_control
 
 #: Error in L¹ of laws that are solved: far below what a simulation of that size sees.
@@ -110,8 +110,18 @@ class Setting:
         """Numbers that a network of a size draws."""
         return float(size * self.start.size)
 
+    @property
+    def has_slow_paths(self) -> bool:
+        """Whether each state of each path would take means over a softmax of its own, by thousands of points."""
+        return has_slow_steps(self.limit)
+
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, of the same shape as those of networks."""
+        if self.has_slow_paths:
+            raise ValueError(
+                "paths of this limit take too long: its coefficients are means over a softmax, each with a rule of thousands of points, at every "
+                "state; validate compares one layer with them, and infinite width has one path"
+            )
         with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
             ends = simulate_sde(
                 limit, x0=self.origin.ravel(), t=self.t, steps=steps, samples=samples, seed=seed, workers=self.workers

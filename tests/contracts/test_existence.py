@@ -113,7 +113,7 @@ A = Weights("A", variance=1 + symbols.time)
 FLOWS |= {
     "variance of depth": (Network(lambda x: x + epsilon * A(relu(x)), width=sp.oo), "cannot"),
     "variance with a pole": (
-        Network(lambda x: x + epsilon * Weights("A", variance=1 / (2 - symbols.time))(relu(x)), width=sp.oo),
+        Network(lambda x: x + epsilon * Weights("A", variance=1 / (2 - symbols.time) ** 2)(relu(x)), width=sp.oo),
         "not known",
     ),
     "tied": (Network(lambda x: x - epsilon**2 * Weights("B").T(tanh(Weights("B")(x))), width=sp.oo), "cannot"),

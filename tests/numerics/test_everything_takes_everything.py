@@ -111,6 +111,12 @@ def _paths(d):
     return simulate_sde(d.limit, x0=start, steps=4, samples=3)
 
 
+def _origin(d):
+    """Where a neuron of one state starts, else states of several or their second moments."""
+    m = d.architecture.coordinates
+    return _start(d) if d.order == "depth" else 1.0 if m == 1 else 0.7 * np.eye(m) + 0.3
+
+
 COMMANDS = {
     "derive": lambda d: (str(d), d.latex(), d.to_json()),
     "distribution": lambda d: distribution(d),
@@ -122,7 +128,9 @@ COMMANDS = {
         t=0.25,
     ),
     "validate": lambda d: validate(d, t=0.25, samples=50, depth=16),
-    "compare": lambda d: compare(d, np.ones((60, 3 if d.order == "depth" else 16, d.architecture.coordinates)), t=0.25),
+    "compare": lambda d: compare(
+        d, np.ones((60, 3 if d.order == "depth" else 16, d.architecture.coordinates)), _origin(d), t=0.25
+    ),
     "report": lambda d: report(d, Start(t=0.25, depth=8, samples=50)).html(),
 }
 QUICK = ("derive", "distribution", "network", "paths")

@@ -119,6 +119,8 @@ def may_vanish(expr: sp.Expr) -> bool:
     >>> x, d = sp.Symbol("x", real=True), sp.Symbol("d", nonnegative=True)
     >>> [may_vanish(f) for f in (x**2, sp.Max(x, 0), sp.Max(x, x / 2), d**2 * x**2, 1 + sp.Max(x, 0))]
     [False, True, False, True, False]
+    >>> [may_vanish(c + layer_average(sp.Max(x, 0) ** 2, (x,), 0)) for c in (0, 1)]
+    [True, False]
     """
     if expr == 0:
         return True
@@ -126,7 +128,8 @@ def may_vanish(expr: sp.Expr) -> bool:
         return any(map(may_vanish, expr.args))
     if expr.is_Pow:
         return expr.exp.is_positive is not False and may_vanish(expr.base)
-    if expr.is_Add and all(term.is_extended_nonnegative for term in expr.args):
+    squares = {a: sp.Dummy(nonnegative=True) for a in expr.atoms(LayerAverage) if a.body.is_extended_nonnegative}
+    if expr.is_Add and all(term.xreplace(squares).is_extended_nonnegative for term in expr.args):
         return all(map(may_vanish, expr.args))
     if expr.is_Symbol:
         return bool(expr.is_nonnegative and not expr.is_positive)  # a factor in {0, 1}

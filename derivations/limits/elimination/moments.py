@@ -14,7 +14,7 @@ from derivations.language.range import fixes, followed_by_projection
 from derivations.language.small import denominator_of_powers, sizes_in_front
 from derivations.language.statements import Program
 from derivations.language.weights import Weights
-from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
@@ -23,7 +23,7 @@ from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
 from derivations.limits.elimination.vanishing import require_norms
-from derivations.symbols import state, step
+from derivations.symbols import state, step, width
 
 #: The time of a layer is ε², so moments are needed to this order.
 ORDER = 2
@@ -186,8 +186,9 @@ class LayerMoments:
         """
         moved, found, _ = self._projection
         if moved != 0:
+            grows = "let depth and width grow together, regime=Regime(depth=1), or " if moved.has(width) else ""
             raise NoLimit(
-                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {SCALE}"
+                f"one layer moves the state by {brief(moved)} even at ε = 0, at random: the network does not become continuous in depth; {grows}{SCALE}"
             )
         return found
 
@@ -217,10 +218,22 @@ class LayerMoments:
         """
         for a in range(len(self.states)):
             moved = sp.cancel(self.on_range(with_sums(self.expansion.increment[a][0])))
-            if moved != 0:
+            if moved == 0:
+                continue
+            if sp.cancel(moved.xreplace(self._of_norm_one(a))) == 0:
                 raise NoLimit(
-                    f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {SCALE}"
+                    f"the increment at ε = 0 is {brief(moved)}, which is 0 at the mean square 1 only: where several layers bring states there, they "
+                    "move slowly from then on; such a limit is derived where one layer does so, as with a norm of the whole sum: "
+                    "rms_norm(x + eps*A(x))"
                 )
+            raise NoLimit(
+                f"the increment at ε = 0 is {brief(moved)}, not 0: the network does not become continuous in depth; {SCALE}"
+            )
+
+    def _of_norm_one(self, a: int) -> dict[sp.Expr, sp.Expr]:
+        """The averages of a coordinate behind a norm."""
+        x = self.states[a]
+        return {self.average(x): sp.S.Zero, self.average(x**2): sp.S.One}
 
     def mean(self, series: Series, tags: Sequence[Tag] = ()) -> Series:
         """The conditional mean of a series."""
@@ -257,8 +270,8 @@ class LayerMoments:
     def _required(self, series: Series, moment: str = "mean") -> sp.Expr:
         """The coefficient of one layer's time; those before must vanish."""
         time = ORDER * self.root
-        for k, moved in enumerate(series[:time]):
-            if sp.cancel(moved) != 0:
+        for k, moved in enumerate(map(sp.cancel, series[:time])):
+            if moved != 0:
                 power = sp.Rational(k, self.root)
                 raise NoLimit(
                     f"the conditional {moment} of one layer's step is {self._named(moved)} ε^{power} + …: it must vanish at order {power}, since a "
@@ -285,7 +298,10 @@ class LayerMoments:
         """Of a neuron's increments for two inputs."""
         key = min(a, b), max(a, b)
         if key not in self._covariances:
-            self._covariances[key] = self._required(self.spread(*key), "covariance")
+            found = self._required(self.spread(*key), "covariance")
+            # a transpose divides by determinants of averages, and what depends on the neuron may cancel
+            own = self.infinite and not found.free_symbols.isdisjoint(self.states)
+            self._covariances[key] = reduced(found) if own else found
         return self._covariances[key]
 
     @cached_property

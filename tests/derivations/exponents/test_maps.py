@@ -133,3 +133,30 @@ def test_parameters_stay_symbols():
 def test_norms_behind_small_branches_end():
     made = scalings(Network(lambda x: rms_norm(x + epsilon * A(relu(x))), width=n))
     assert [regime.kind for regime in made.regimes] == ["drift and noise"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "map_by_hand", "start"),
+    [
+        (lambda x: A(tanh(rms_norm(x))), lambda v: 0.39429449039746, 1.0),  # a Gaussian mean without a closed form
+        (
+            lambda x: A(x**5 / 30 + sp.Rational(1, 5)),
+            lambda v: 945 * v**5 / 900 + 1 / 25,
+            0.5,
+        ),  # roots without formulas
+        (
+            lambda x: A(x**3 / 6 + x / 3 + sp.Rational(1, 3)),  # real roots written with i
+            lambda v: 15 * v**3 / 36 + v**2 / 3 + v / 9 + 1 / 9,
+            0.5,
+        ),
+    ],
+)
+def test_variances_that_rest_are_found_where_no_formula_tells_their_sign(layer, map_by_hand, start):
+    """ "No variance above 0 rests" was said of all three."""
+    maps = scalings(Network(layer, width=sp.oo)).maps
+    for _ in range(200):
+        start = map_by_hand(start)
+    rests = [float(one.value) for one in maps.rests]
+    assert rests[0] == pytest.approx(start, rel=1e-9)
+    assert all(map_by_hand(value) == pytest.approx(value, rel=1e-9) for value in rests)
+    assert map_by_hand(1.01 * rests[0]) != pytest.approx(1.01 * rests[0], rel=1e-3)  # the control

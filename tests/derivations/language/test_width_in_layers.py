@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, Regime, Weights, derive, epsilon, relu, shaped, symbols, tanh
+from derivations import MLP, Network, Regime, Weights, derive, epsilon, relu, scalings, shaped, symbols, tanh
 from derivations.errors import DerivationError, NoLimit
 from numerics import simulate_network
 
@@ -66,14 +66,23 @@ def test_a_branch_too_large_for_the_regime_is_refused():
 
 @pytest.mark.parametrize(
     ("variance", "late"),
-    [("1 - 2*t", "t = 1"), ("t**2 - t + 1/5", "t = 1/2"), ("sin(t)", "3\\*pi/2"), ("t - 2000", "t = 0")],
+    [("1 - 2*t", "t = 3/2"), ("t**2 - t + 1/5", "t = 1/2"), ("sin(t)", "3\\*pi/2"), ("t - 2000", "t = 0")],
 )
 def test_a_variance_that_becomes_negative_is_refused(variance, late):
     with pytest.raises(DerivationError, match=f"negative at .*{late}; write Max"):
         Network(f"x + eps*A(x, variance={variance})", width=1)
 
 
-@pytest.mark.parametrize("variance", ["max(1 - 2*t, 0)", "(t - 1)**2", "1 + sin(t)", "1/(1 + t)"])
+@pytest.mark.parametrize("variance", ["max(1 - 2*t, 0)", "(t - 1)**2", "1 + sin(t)", "1/(1 + t)", "1/(1 - t)"])
 def test_a_variance_that_does_not_is_taken(variance):
     (x,) = (limit := derive(Network(f"x + eps*A(x, variance={variance})", width=1)).limit).states
     assert limit.covariance[0].subs(symbols.time, 0) == x**2
+
+
+def test_at_infinite_width_it_has_no_value():
+    with pytest.raises(DerivationError, match="the width n stands in the matrix A, and it is oo here"):
+        Network("x + eps*A(x, variance=1 + 1/n)", width=sp.oo)
+    said, plain = (scalings(Network(f"x + A(relu(B(x))){by}", width=n)) for by in ("/sqrt(n)", ""))
+    assert said.maps is None
+    assert "the width n" in said.why_no_maps
+    assert plain.maps.factor == sp.Rational(3, 2)

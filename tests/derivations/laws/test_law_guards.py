@@ -25,6 +25,7 @@ from derivations.laws.linear_drift import OrnsteinUhlenbeckLaw
 from derivations.laws.mehler import MehlerLaw
 from derivations.laws.proofs import check_zero, draw_inside, draw_point
 from derivations.laws.radial import BesselLaw, RadialOrnsteinUhlenbeckLaw
+from derivations.special import ErfiInv
 from derivations.symbols import initial, time
 from derivations.symbols import state as x
 from numerics import compile_law
@@ -179,6 +180,20 @@ def test_values_of_a_proof_keep_the_signs_of_parameters():
     point = draw_point(form, (up, down), random.Random(0))
     assert point[up] > 0 > point[down]
     assert draw_point(form, (up, down), random.Random(1)) != point  # control
+
+
+def test_a_moment_ceases_to_exist_at_a_time_whose_sign_is_known_or_that_is_refused():
+    """An unstable Ornstein-Uhlenbeck process under erfi: "finite at all times" was said where the sign of log(k + 2) - log(2) was not seen."""
+    scale = ornstein_uhlenbeck.expr
+    z = next(iter(scale.atoms(ErfiInv)))
+    k = sp.Symbol("k", positive=True)
+    law = recognise(Diffusion((x,), [(k + 1) * z * scale], [[scale**2]]))
+    last = law.finite_until(2).subs(k, sp.Rational(3, 2))
+    assert sp.N((sp.exp(3 * last) - 1) / 3 - sp.Rational(1, 4)).evalf(chop=True) == 0  # the variance is 1/(2k) then
+    signless = sp.Symbol("k", real=True)
+    law = recognise(Diffusion((x,), [(signless + 1) * z * scale], [[scale**2]]))
+    with pytest.raises(NoClosedForm, match="the moment of order 2 is infinite depends on the signs of k"):
+        law.finite_until(2)
 
 
 @pytest.mark.parametrize(

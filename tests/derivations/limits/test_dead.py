@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, derive, epsilon, jacobian
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, NotClosed
 from derivations.gaussian import expect
 from derivations.interchange import read_source
 from derivations.language import parse_layer
@@ -118,6 +118,15 @@ def test_a_step_of_what_a_small_matrix_puts_out_is_refused(body):
     for start in ("x + eps*A({})", "x + eps**2*{}"):
         with pytest.raises(DerivationError, match="take ε out of the step"):
             derive(Network(parse_layer(start.format(body)), width=2))
+
+
+def test_a_mean_that_jumps_at_variance_0_has_no_power_series():
+    """E heaviside(z, 1) is 1 at variance 0 and 1/2 beside it, and the variance moves with ε."""
+    layer = "x + eps**2*A(x) + eps*average(heaviside(B(relu(x)*(1 + eps)), 1) - heaviside(C(x)))"
+    with pytest.raises(NotClosed, match=r"has no derivative there: .* give the matrix a bias variance"):
+        derive(Network(parse_layer(layer), width=2))
+    biased = layer.replace("*(1 + eps)", "*(1 + eps), bias_variance=1")
+    assert derive(Network(parse_layer(biased), width=2)).limit.states
 
 
 @pytest.mark.parametrize("layer", ["x + A(eps*x)", "x + A(relu(eps*B(x)))"])

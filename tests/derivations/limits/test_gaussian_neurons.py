@@ -50,6 +50,20 @@ def test_an_affine_drift_keeps_neurons_gaussian():
     assert found.limit.drift[0].coeff(k) == -2
 
 
+def test_a_transpose_whose_determinants_cancel_keeps_neurons_gaussian():
+    """(AᵀA − 1)x: each entry off the diagonal has variance 1/n; the noise was said to depend on the neuron."""
+    found = derive(Network(lambda x: x + epsilon * (A.T(A(x)) - x), width=sp.oo, inputs=2)).limit
+    assert found.drift == sp.Matrix(found.states)
+    n, rng = 300, np.random.default_rng(0)
+    x = np.linalg.qr(rng.normal(size=(n, 2)))[0] @ np.array([[1.0, 0.6], [0.0, 0.8]]) * np.sqrt(n)
+    a = rng.normal(size=(20, n, n)) / np.sqrt(n)
+    noise = np.swapaxes(a, 1, 2) @ (a @ x) - x
+    size = np.einsum("snp,snq->spq", noise, noise) / n
+    error = size.std(axis=0) / np.sqrt(20) + 4 / n
+    assert np.all(np.abs(size.mean(axis=0) - [[1, 0.6], [0.6, 1]]) < 4 * error)
+    assert np.all(np.abs(size.mean(axis=0) - 2 * np.array([[1, 0.6], [0.6, 1]])) > 4 * error)
+
+
 def followed(branch, inside, reads, layers=12, width=2000, seed=3):
     """The mean square of a layer's state, drawn by hand."""
     rng = np.random.default_rng(seed)

@@ -165,6 +165,8 @@ def test_linear_one_matrix_closes():
     [
         (lambda x: x + A(relu(B(x))), "does not become continuous in depth"),
         (lambda x: x / 2 + epsilon * A(x), "does not become continuous in depth"),
+        (lambda x: (x + rms_norm(x)) / 2 + epsilon * A(x), "0 at the mean square 1 only"),
+        (lambda x: (x + layer_norm(x)) / 2 + epsilon * A(x), "0 at the mean square 1 only"),
         (lambda x: x + epsilon * average(x), "must vanish at order 1"),
         (lambda x: x + sp.sqrt(epsilon) * A(x), "covariance of one layer.s step"),
     ],

@@ -11,6 +11,7 @@ from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.limits.elimination.averages import layer_average
 from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
+from derivations.piecewise.cuts import side
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import LOG, Unknown
 
@@ -370,3 +371,10 @@ def test_a_condition_without_the_variable_is_refused_and_ends():
     assert not average.free_symbols
     with pytest.raises(DerivationError, match="true or not whatever u is"):
         pieces(sp.Max(0, u + average / 2) ** 2, u)
+
+
+def test_where_the_sign_of_an_exponent_is_not_known_nothing_is_said_of_the_end():
+    """exp(c x) was said to grow for every real c."""
+    c, falling = sp.Symbol("c", real=True), sp.Symbol("c", negative=True)
+    assert side(sp.exp(c * x), x, sp.oo, -1).limit is None
+    assert side(sp.exp(falling * x), x, sp.oo, -1).limit == 0  # the control

@@ -42,6 +42,17 @@ def errors(fast, exact) -> np.ndarray:
     return np.abs(np.asarray(fast) - exact) / np.where(exact == 0, 1, np.abs(exact))
 
 
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad, jax.vmap])
+@pytest.mark.parametrize("target", ["numpy", "mpmath"])
+def test_what_jax_traces_needs_the_target_jax(target, transform):
+    """The message of JAX has three lines and speaks of __array__."""
+    at = jnp.ones(2) if transform is jax.vmap else 1.0
+    with pytest.raises(TypeError, match=r'JAX traced an argument here .* compile it with backend="jax"') as refused:
+        transform(compile_expression((x,), sp.tanh(x) ** 2, target))(at)
+    assert "\n" not in str(refused.value)
+    assert np.all(np.isfinite(transform(compile_expression((x,), sp.tanh(x) ** 2, "jax"))(at)))
+
+
 # JAX traces each for a third of a second: those whose formulas are of a kind with another's are left to the slow run
 _LIKE_OTHERS = [
     "prelu",

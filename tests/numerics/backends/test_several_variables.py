@@ -131,3 +131,16 @@ def test_each_pair_of_exponentials_is_joined():
     share = [float(f(near, far)) / true - 1 for f in (compile_expression((x, y), pairs), sp.lambdify((x, y), pairs))]
     assert abs(share[0]) < 1e-11  # the distance itself is 1e-12
     assert abs(share[1]) > 1e-7  # the control
+
+
+def test_a_square_over_a_small_sum_that_was_multiplied_out():
+    """Three exponentials of 1e12 each, which are 1 together: nan, as the noise of heaviside(B(x) - 1/2)*B(x + 1) was for close inputs."""
+    s = x - 1
+    formula = exp(-((1 + y) ** 2) / s).expand(power_exp=True) * exp(2 * (1 + y) / s) * exp(-1 / s)
+    value = compile_expression((x, y), formula)
+    plain = sp.lambdify((x, y), formula, "numpy")
+    for small in (1e-6, 1e-12):
+        with np.errstate(all="ignore"):
+            assert np.isnan(plain(1 + small, 1e-7))
+        exact = np.exp(-1e-14 / ((1 + small) - 1))
+        assert abs(value(1 + small, 1e-7) - exact) < 1e-15 / small + 1e-12

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLPBlock, ResNet, derive, relu, symbols
-from numerics import kernel_matrix
+from derivations import ConvResNet, MLPBlock, ResNet, derive, relu, symbols, tanh
+from numerics import kernel_matrix, simulate_network
 from numerics.cli import commands, main, recipes
 from tests.command_line import complaint, printed
 
@@ -292,6 +292,22 @@ def test_samples_of_ones_own_networks_are_compared(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "your samples against" in table
     assert "differs" in table
+
+
+@pytest.mark.slow
+def test_samples_over_positions_are_compared_from_their_start(tmp_path, capsys):
+    start, file, wrong = (str(tmp_path / f"{name}.npy") for name in ("start", "mine", "wrong"))
+    states = np.random.default_rng(3).normal(size=(3, 2))
+    np.save(start, states)
+    recipe = ["conv", "--outer", "tanh", "--activation", "relu", "--positions", "2", "--width", "3"]
+    net = ConvResNet(tanh, relu, width=3, positions=(2,))
+    np.save(file, simulate_network(net, 100, 20_000, x0=states, seed=4))
+    np.save(wrong, simulate_network(net, 100, 20_000, x0=-states, seed=4))
+    assert main(["compare", *recipe, "--samples", file, "--start", start, "--depth", "100"]) == 0
+    assert main(["compare", *recipe, "--samples", wrong, "--start", start, "--depth", "100"]) == 1
+    capsys.readouterr()
+    assert main(["compare", *recipe, "--samples", file]) == 2
+    assert "--start FILE" in capsys.readouterr().err
 
 
 def test_density_of_the_mean_square_where_neurons_have_none(capsys):

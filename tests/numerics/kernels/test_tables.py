@@ -67,7 +67,7 @@ def test_pairs_that_would_take_hours_are_refused_beforehand(monkeypatch):
     panels = compile_means(parse_activation("silu")).panels
     side = Side.of(panels, np.zeros(2), np.array([100.0, 101.0]))
     every = np.repeat([0, 1], 600)
-    monkeypatch.setattr("numerics.kernels.series.shared_means", lambda left, right, rho: rho)
+    monkeypatch.setattr("numerics.kernels.series.shared_means", lambda left, right, rho, by_tables: rho)
     monkeypatch.setattr("numerics.kernels.series.process_time", iter([0.0, 7.0, 17.0]).__next__)
     with pytest.raises(ValueError, match=r"1200 pairs of inputs, of deviations up to 101 .* would take about 3 hours"):
         listed_means(side, side, every, every[::-1], np.full(1200, 1 - 1e-6))

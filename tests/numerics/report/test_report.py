@@ -14,7 +14,7 @@ import pytest
 import sympy as sp
 from scipy import stats
 
-from derivations import ACTIVATIONS, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
+from derivations import ACTIVATIONS, AttentionBlock, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
 from derivations.notation.steps import Line, Term, equation
 from numerics.cli import main
 from numerics.kernels import kernel_matrix
@@ -205,6 +205,14 @@ def test_page_whose_tables_did_not_scroll_on_their_own_would_be_noticed(pages, t
 def test_symbolic_width_is_refused_with_what_to_do():
     with pytest.raises(ValueError, match="--width n --format html"):
         report(derive(ResNet(relu, width=symbols.width)), Start())
+
+
+@pytest.mark.slow
+def test_softmax_attention_is_reported_by_one_layer():
+    page = small_report(derive(AttentionBlock(width=2, positions=2, size=2)), Start(depth=20, samples=100))
+    Outline().feed(page)
+    assert "means over a softmax at its own state, so none are drawn" in page
+    assert "variance of one layer" in page
 
 
 # --- how inputs move ---

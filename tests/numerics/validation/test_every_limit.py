@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    AttentionBlock,
     ConvResNet,
     Network,
     PreNormResNet,
@@ -222,6 +223,29 @@ def test_few_samples_are_refused_where_their_own_error_misleads():
     means, errors = x.mean(axis=1), np.array([np.cov(one.T) / least for one in x])
     chi = np.einsum("sp,spq,sq->s", means, np.linalg.inv(errors), means)
     assert abs(chi.mean() - numbers * inflated[1]) < 4 * chi.std() / np.sqrt(len(chi))
+
+
+def test_several_states_start_where_the_networks_did():
+    """One number is no start of two inputs: networks from equal states were said to differ from a limit from others."""
+    net = ResNet(relu, width=2, inputs=2)
+    start, d = np.array([[1.0, -0.4], [0.5, 1.2]]), derive(net)
+    x = simulate_network(net, 64, 400, x0=start, seed=2)
+    with pytest.raises(ValueError, match=r"2 states, which start from places of their own.*shape \(n, 2\)"):
+        compare(d, x)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\), their second moments"):
+        compare(derive(ResNet(relu, width=sp.oo, inputs=2)), x)
+    assert min(row.test.p_value for row in compare(d, x, start, depth=64).rows) > 1e-3
+    assert min(row.test.p_value for row in compare(d, x, -start, depth=64).rows) < 1e-9
+
+
+def test_means_over_a_softmax_are_checked_by_one_layer():
+    net = AttentionBlock(width=2, positions=2, size=2)
+    outcome = validate(d := derive(net), quick=True)
+    assert outcome, f"\n{outcome}"
+    assert "are not drawn" in outcome.title
+    assert all("one layer" in row.claim or "coordinate" in row.claim for row in outcome.rows)
+    with pytest.raises(ValueError, match="paths of this limit take too long"):
+        compare(d, np.ones((60, 2, 2)) + np.random.default_rng(0).normal(size=(60, 2, 2)), np.eye(2))
 
 
 def test_samples_that_collapse_are_refused():
