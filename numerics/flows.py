@@ -60,7 +60,8 @@ class FlowSolution(Legible):
         """States at times in [0, end], shape (..., states)."""
         times = np.asarray(t, dtype=float)
         if np.any((times < 0) | (times > self.end)) or np.any(np.isnan(times)):
-            raise ValueError(f"the path is known for times from 0 to {self.end:g}, got {times}")
+            why = ", where it explodes" if self.exploded else ""
+            raise ValueError(f"the path is known for times from 0 to {self.end:g}{why}, got {times}")
         return np.moveaxis(self._dense(times.ravel()), 0, -1).reshape(*times.shape, len(self.flow.states))
 
     def of(self, state: Any, t: ArrayLike) -> Array:

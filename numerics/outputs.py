@@ -278,7 +278,10 @@ def _simulated(second: Array) -> Conditional:
 def _require_finite(values: Array) -> None:
     lost = int(np.count_nonzero(~np.isfinite(values)))
     if lost:
-        raise ValueError(f"{lost} of {len(values)} simulated norms left the range of numbers; take a smaller t")
+        raise ValueError(
+            f"{lost} of {len(values)} simulated norms left the range of numbers: the limit explodes, or the steps are too long; take a smaller t, or "
+            "more steps"
+        )
 
 
 def _require_neurons(d: Derivation) -> None:

@@ -43,9 +43,6 @@ from numerics.units import Family
 _STEPS = 200
 _ROUGH, _FINE = 1e-4, 1e-6  # tolerances of laws whose statistic is far from the wanted value, and of others
 _NEAR = 4.0  # times more or less
-_MATRICES = [gram_matrix(inputs, stem) for inputs in (1, 2) for stem in "VK"]
-_NORMS = {matrix[a, a] for matrix in _MATRICES for a in range(matrix.rows)}
-_PRODUCTS = {matrix[0, 1] for matrix in _MATRICES if matrix.rows > 1}
 
 
 @given.checked(
@@ -80,7 +77,8 @@ def choose(
     parameter : Symbol
         Of the network; or ``symbols.depth``, the number of layers where depth and width go together, or ``symbols.time``, where that is free.
     norm, correlation : float
-        One of both: the wanted mean square :math:`V_{11}` of the neurons, or the correlation of two inputs.
+        One of both: the wanted mean square :math:`V_{11}` of the neurons, of the first position where there are several, or the correlation of
+        two inputs.
     quantile : float, optional
         Which quantile over networks has the value; by default their mean has it.
     depth : int, optional
@@ -88,7 +86,7 @@ def choose(
     t : float, optional
         The time, where it is free (1): :math:`L\varepsilon^2`.
     norm0, correlation0 : float
-        Where both inputs start.
+        Where both inputs start, or the positions of one.
     bounds : pair of float, optional
         Between which the parameter is sought: by default 1/100 and 100 for a positive one, −10 and 10 for others; for a depth from 1 to 100 times
         the width, or times from 1/100 to 100.
@@ -237,13 +235,28 @@ class Question:
             raise ValueError(
                 f"the Gram matrix of this network is no process by itself ({d.why_no_gram}); ask at infinite width, width=oo"
             )
-        if not set(limit.states) <= {*_NORMS, *_PRODUCTS, correlation}:
+        if not set(limit.states) <= {*self._norms, *self._products, correlation}:
             raise ValueError(
                 f"the limit is one of {', '.join(map(str, limit.states))}, not of norms and correlations alone; this is not solved"
             )
-        if self.norm is not None and len(limit.states) != 1:
+        if self.norm is not None and not set(limit.states) & self._norms:
             raise ValueError("every layer fixes the norm of this network; ask for a correlation")
         return cast("Diffusion | Flow", limit)
+
+    @cached_property
+    def _norms(self) -> set[Any]:
+        """The symbols of mean squares, of inputs and positions."""
+        return {m[a, a] for m in self._matrices for a in range(m.rows)}
+
+    @cached_property
+    def _products(self) -> set[Any]:
+        """The symbols of mean products of two inputs or positions."""
+        return {m[a, b] for m in self._matrices for a in range(m.rows) for b in range(a)}
+
+    @cached_property
+    def _matrices(self) -> list[Any]:
+        count = self.derived.architecture.coordinates
+        return [gram_matrix(count, stem) for stem in "VK"]
 
     @property
     def _keeping_its_shape(self) -> Activation | None:
@@ -321,7 +334,7 @@ class Question:
             len(process.states) == 1 and self.correlation is not None
         ):  # the product of two inputs whose norms a layer fixes
             return [self.correlation0 * self._fixed(process)]
-        return [self.norm0 * (self.correlation0 if s in _PRODUCTS else 1.0) for s in process.states]
+        return [self.norm0 * (self.correlation0 if s in self._products else 1.0) for s in process.states]
 
     def _fixed(self, process: Diffusion | Flow) -> float:
         """The norm that every layer fixes."""
@@ -331,6 +344,8 @@ class Question:
 
     def _read(self, states: np.ndarray, process: Diffusion | Flow) -> np.ndarray:
         """The statistic of states, shape (samples, states)."""
+        if self.norm is not None:
+            return np.asarray(states[:, next(k for k, s in enumerate(process.states) if s in self._norms)])
         if states.shape[-1] == 1:
             return np.asarray(states[:, 0] / (self._fixed(process) if self.correlation is not None else 1.0))
         return np.asarray(states[:, 1] / np.sqrt(states[:, 0] * states[:, 2]))
@@ -361,7 +376,10 @@ class Question:
         made = crossings(statistic, target, looked, near=max(tolerance, 1.0 / self.samples))
         grid, reach = made.points, made.reach if len(made.points) else (np.nan, np.nan)
         if len(grid) < 2:
-            why = self._reasons[0] if self._reasons else "networks run away"
+            away = (
+                "networks run away" if self.quantile is not None else "networks run away; ask for a quantile over them"
+            )
+            why = self._reasons[0] if self._reasons else away
             raise ValueError(
                 f"{self.words} does not exist between {self.parameter} = {low:g} and {high:g} ({why}); choose other bounds"
             )

@@ -7,11 +7,13 @@ zooming into 0 for the smooth ones. Each has a rate: the small parameter is :mat
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import sympy as sp
 
 from derivations.activations.base import Activation, exact
+from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import two_slope
 from derivations.errors import DerivationError, NoLimit, require
 from derivations.symbols import require_free_names, step
@@ -94,7 +96,7 @@ def shaped_smooth(activation: Activation, a: object, rate: object = sp.S.Half) -
 
 
 def shaped(
-    activation: Activation,
+    activation: Activation | sp.Expr | str | Callable[[sp.Expr], object],
     c_plus: object = None,
     c_minus: object = None,
     a: object = None,
@@ -104,7 +106,7 @@ def shaped(
 
     Parameters
     ----------
-    activation : Activation
+    activation : Activation, Expr, str or callable
         With slopes, any member of the two-slope family, which only says which kind it is; one that is shaped already stays as it is.
     c_plus, c_minus, rate
         As of :func:`shaped_slopes`.
@@ -122,7 +124,7 @@ def shaped(
     >>> shaped(relu, c_plus=0, c_minus=-1) == shaped_slopes(0, -1), shaped(tanh, a=1) == shaped_smooth(tanh, 1)
     (True, True)
     """
-    require("what is shaped", activation, Activation, "an activation such as relu or tanh")
+    activation = as_activation(activation, shaped=True)
     if activation.rates and c_plus is c_minus is a is None:
         return activation
     slopes = c_plus is not None and c_minus is not None
@@ -133,7 +135,8 @@ def shaped(
         )
     if not slopes:
         return shaped_smooth(activation, a, rate)
-    bent = [p for p in activation.pieces if sp.diff(p.expr, activation.variable, 2) != 0]
+    x = activation.variable
+    bent = [p for p in activation.pieces if p.expr.subs(x, 0) != 0 or sp.diff(p.expr, x, 2) != 0]
     if bent or any(kink != 0 for kink in activation.kinks):
         raise DerivationError(
             f"slopes 1 + c/√n need an activation with two slopes and its kink at 0, got {activation}; shape a smooth one with a"

@@ -13,6 +13,7 @@ from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, SoftmaxMean
 from derivations.language.statements import Matrix, Mean
 from derivations.piecewise import analyse
+from derivations.piecewise.cuts import side
 from derivations.sums import CoordinateSum
 
 #: Smooth functions of any real argument.
@@ -47,10 +48,17 @@ def is_lipschitz(network: Recipe) -> bool:
 
 
 def is_lipschitz_drift(drift: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
-    """Whether a drift is locally Lipschitz in its states: a function of one, or one without kinks, roots and denominators."""
+    """Whether a drift is locally Lipschitz in its states.
+
+    Functions of one state are, or those without kinks, roots and denominators, and sums, products and the larger of such.
+    """
+    if not drift.has(*states):
+        return True
     if len(drift.free_symbols) <= 1 and not drift.has(CoordinateSum, GaussianExpectation):
         (x,) = drift.free_symbols or {sp.Dummy("x", real=True)}
         return _is_lipschitz_function(drift, x)
+    if isinstance(drift, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
+        return all(is_lipschitz_drift(part, states) for part in drift.args)
     whole = all(
         power.exp.is_Integer and power.exp.is_positive for power in drift.atoms(sp.Pow) if power.base.has(*states)
     )
@@ -85,7 +93,17 @@ def _is_lipschitz_function(expr: sp.Expr, x: sp.Symbol) -> bool:
     except DerivationError:
         return False
     orders = [q for p in (*a.zeros, *a.kinks) for q in p.orders]
+    if not all(_is_tame_end(a.expr, own, low, 1) and _is_tame_end(a.expr, own, high, -1) for low, high in a.intervals):
+        return False
     return a.complete and not a.jumps and not a.poles and all(q is not None and q >= 1 for q in orders)
+
+
+def _is_tame_end(expr: sp.Expr, x: sp.Symbol, end: sp.Expr, inwards: int) -> bool:
+    """Whether a function has a slope at a finite end of its domain, or none of its values there."""
+    if not end.is_finite:
+        return True
+    value, slope = (side(e, x, end, inwards).limit for e in (expr, sp.diff(expr, x)))
+    return (slope is not None and bool(slope.is_finite)) or (value is not None and bool(value.is_infinite))
 
 
 def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.Expr | None:

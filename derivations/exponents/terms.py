@@ -308,9 +308,14 @@ def _of_neurons(found: Family, graded: Graded, degree: int) -> _Tables:
 
 
 def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Expr]] | None:
-    """What the monomials that move them add to the mean square of the neurons and to their mean at infinite width; None where this is not known."""
+    """What the monomials that move them add to the mean square of the neurons and to their mean at infinite width; None where this is not known.
+
+    A norm behind the sum keeps the mean square at every width.
+    """
     table = made.wide
     if found.order == "depth":
+        if 2 in LayerMoments(Graded.of(found).program, 1, order=made.degree).fixed_powers:
+            return {powers: (sp.S.Zero, sp.S.Zero) for table in (made.drift, made.noise) for powers in table}
         try:
             table, _, _ = _of_flow(found, Graded.of(found), made.degree, of_norms=True)
         except DerivationError:

@@ -183,13 +183,13 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
     """What happens beyond the regime."""
     if course is None:
         return (
-            f"{far}, the flow of these terms runs for a time that grows with the depth, and where it goes is not derived.",
+            f"{far}, these terms act for a time that grows with the depth; what the mean square of the neurons does in a long time is not derived.",
         )
     v = mean_square
     if course.kind == "rests":
         return (
-            f"{far}, the mean squares of neurons stay, and the correlations of inputs come to the end of their flow within a vanishing share of the "
-            "layers.",
+            f"{far}, the mean squares of neurons stay, and the correlations of inputs are after a vanishing share of the layers what they become in a "
+            "long time.",
         )
     if course.kind == "settles":
         sentence: Words = (f"{far}, the mean square of the neurons settles at ",)

@@ -15,7 +15,7 @@ import sympy as sp
 
 from derivations.activations.base import Activation
 from derivations.diffusion import Diffusion
-from derivations.errors import NoLimit, NotClosed
+from derivations.errors import NoLimit, NotClosed, brief
 from derivations.gaussian import expect
 from derivations.language import Program
 from derivations.language.statements import Matrix
@@ -200,7 +200,7 @@ def require_homogeneous(phi: Activation) -> None:
     norms = _fate(norm, "the norms settle at V = 1", "the norms leave V = 1")
     pairs = _fate(pair, "the correlation of two inputs tends to 1", "the correlation of two inputs leaves 1")
     raise NoLimit(
-        f"a perceptron with {phi}, not shaped, has no joint limit: in finitely many layers {norms}, and {pairs}; "
+        f"a perceptron with {brief(phi.expr)}, not shaped, has no joint limit: in finitely many layers {norms}, and {pairs}; "
         "shape it (ShapedMLP(..., a=a)) or take a two-slope activation"
     )
 

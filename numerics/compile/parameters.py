@@ -28,6 +28,7 @@ def _filled(part: Any, parameter: Any, value: Any) -> Any:
     alone = [a for a in part.args if a.free_symbols <= {parameter} and not a.is_Rational]
     if part.is_Mul and any(not a.is_algebraic_expr(parameter) for a in alone):  # together, since one may overflow
         number = sp.Mul(*alone).xreplace({parameter: value})
-        short = exact_decimals(float(number)) if number.is_real and abs(number) < _LARGE else number
+        size = number.evalf()
+        short = exact_decimals(float(size)) if size.is_Float and abs(size) < _LARGE else number
         return short * sp.Mul(*(a for a in part.args if a not in alone))
     return part.func(*(_filled(a, parameter, value) for a in part.args)) if part.is_Add or part.is_Mul else part

@@ -103,7 +103,7 @@ class HalfMixture(Measure):
             q = self.mass - q
         goal = np.log(np.clip(q, np.finfo(float).tiny, None))
         ends = np.zeros(q.shape), np.full(q.shape, 40.0 * float(self.deviations.max()))
-        inside = goal < np.log(self.mass)
+        inside = goal < self._log_beyond(np.zeros(()))  # of the sum as it is added up there, or the root has no bracket
         found = elementwise.find_root(
             lambda y, g: self._log_beyond(self.sign * y) - g, ends, args=(np.where(inside, goal, -1.0),)
         )

@@ -6,7 +6,7 @@ import pytest
 import sympy as sp
 from mpmath import mp
 
-from derivations import ResNet, activations, derive
+from derivations import ResNet, activations, derive, shaped
 from derivations.activations import (
     ACTIVATIONS,
     Activation,
@@ -249,3 +249,11 @@ def test_deep_formulas_are_worked_on_or_refused():
     for depth in (100, 300):
         with pytest.raises(DerivationError, match="nested more than 80 levels deep"):
             as_activation(nested(depth))
+
+
+@pytest.mark.parametrize("given", ["sign(x)", "heaviside(x)", "relu6", "x + 1", "tanh"])
+def test_slopes_are_of_what_has_two(given):
+    """A jump at 0 has two pieces without curvature, too."""
+    with pytest.raises(DerivationError, match="two slopes and its kink at 0"):
+        shaped(given, c_plus=1, c_minus=0)
+    assert shaped("leaky_relu(0.2)", c_plus=1, c_minus=0) == shaped(relu, c_plus=1, c_minus=0)

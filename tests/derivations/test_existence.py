@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, average, derive, epsilon, rms_norm
+from derivations import Network, Weights, average, derive, epsilon, rms_norm, symbols
 from derivations.activations import gelu, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
 from derivations.errors import DerivationError
 from derivations.existence import existence
+from derivations.existence.growth import is_lipschitz_drift
 from derivations.limits import depth_limit
 from derivations.symbols import state, width
 from numerics.networks import simulate_network
@@ -225,3 +226,19 @@ def test_flows_of_neurons_are_read_as_such():
     tied = derive(Network(lambda x: x - epsilon**2 * a.T(sp.tanh(a(x))), width=3))
     assert tied.existence.unique == "not known"  # not differentiable at 0
     assert "E[z*tanh(z)" in str(tied)
+
+
+@pytest.mark.parametrize(("width", "inner", "unique"), [(2, relu, "yes"), (3, relu, "yes"), (2, sp.sign, "not known")])
+def test_sums_of_lipschitz_functions_of_several_neurons_are_lipschitz(width, inner, unique):
+    layer = Weights("A", mean=1)
+    limit = derive(Network(lambda x: x + layer(inner(x)) / symbols.depth, width=width))
+    assert limit.existence.unique == unique
+
+
+def test_a_root_at_the_end_of_its_domain_is_not_lipschitz_there():
+    x, y = sp.symbols("x y", real=True)
+    assert not is_lipschitz_drift(sp.sqrt(x) + 1, [x])  # "locally Lipschitz" was said
+    assert not is_lipschitz_drift(sp.sqrt(abs(x)) + y, [x, y])
+    assert not is_lipschitz_drift(x * sp.sign(y), [x, y])
+    assert is_lipschitz_drift(sp.Max(x * abs(y), sp.tanh(x + y)), [x, y])
+    assert is_lipschitz_drift(sp.sqrt(x**2 + 1), [x])

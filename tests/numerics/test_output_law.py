@@ -9,6 +9,7 @@ from scipy import integrate, stats
 
 from derivations import (
     MLP,
+    GatedBlock,
     Network,
     ResNet,
     ShapedMLP,
@@ -22,6 +23,8 @@ from derivations import (
     tanh,
 )
 from numerics import output_law, simulate_network, solve_flow
+from numerics.densities import FrozenDistribution
+from numerics.densities.scale_mixture import EvenMoments, HalfMixture
 
 A, B = Weights("A"), Weights("B")
 
@@ -145,6 +148,7 @@ def test_outputs_of_networks_with_their_readout_drawn(network, order, x0):
             {"of": (1,)},
             "one coefficient for each of the 2 outputs",
         ),
+        (lambda: derive(GatedBlock(relu, width=sp.oo)), {"t": 3.0}, "times from 0 to 2, where it explodes, got 3"),
         (lambda: derive(ResNet(relu, width=2)), {"x0": [1.0, 2.0, 3.0]}, r"have the shape \(2,\)"),
         (lambda: derive(ResNet(relu, width=1)), {"variance": -1.0}, "variances of the readout"),
     ],
@@ -152,3 +156,14 @@ def test_outputs_of_networks_with_their_readout_drawn(network, order, x0):
 def test_what_has_no_output_law_says_why(make, options, said):
     with pytest.raises(ValueError, match=said):
         output_law(make(), **options)
+
+
+@pytest.mark.parametrize("count", [400, 1500, 2000, 2500, 20_000])
+def test_the_median_of_listed_variances_is_zero(count):
+    """It was not a number for 2000: weights add up to 1 in another way than their logarithms do."""
+    weights = np.full(count, 1 / count)
+    deviations = np.exp(np.random.default_rng(count).normal(size=count))
+    parts = tuple(HalfMixture(weights, deviations, sign) for sign in (-1, 1))
+    law = FrozenDistribution("outputs", parts, EvenMoments(lambda order: 1.0))
+    assert abs(law.ppf(0.5)) < 1e-12
+    assert law.cdf(law.ppf([0.4999, 0.5001])) == pytest.approx([0.4999, 0.5001], rel=1e-9)

@@ -9,7 +9,22 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, MLPBlock, Network, ResNet, ShapedMLP, Weights, epsilon, gelu, relu, symbols, tanh
+from derivations import (
+    MLP,
+    AttentionBlock,
+    GatedBlock,
+    MLPBlock,
+    Network,
+    ResNet,
+    ShapedMLP,
+    Weights,
+    epsilon,
+    gelu,
+    relu,
+    silu,
+    symbols,
+    tanh,
+)
 from numerics import choose, simulate_network
 from numerics.targets import Question
 
@@ -216,3 +231,45 @@ def _pair():
 def test_what_makes_no_sense_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+def test_the_norm_of_a_network_with_positions():
+    """Linear attention behind a norm adds the square of the Gram matrix of normed positions, (1 + ρ²) in its entries; by Euler's steps."""
+    found = choose(
+        AttentionBlock(width=sp.oo, kind="linear", norm="rms", weight_variance=g),
+        g,
+        norm=2,
+        correlation0=0.3,
+        bounds=(0.3, 2),
+    )
+
+    def reached(value):
+        v, r = 1.0, 0.3
+        for _ in range(4000):
+            rho = r / v
+            added = value**4 / 4000 * (2 + 2 * rho**2)  # ‖S‖² of queries and keys, values and outputs of this variance
+            v, r = v + added, r + added * rho
+        return v
+
+    assert reached(found.value) == pytest.approx(2, rel=2e-3)
+    assert reached(1.1 * found.value) > 2.2
+    with pytest.raises(ValueError, match="every layer fixes the norm of this network"):
+        choose(MLPBlock(relu, width=sp.oo, norm="rms", place="post", weight_variance=g), g, norm=2)
+
+
+def test_coefficients_that_are_means_without_closed_form():
+    """Behind a norm the branch adds the same in each layer: g³ E[(z sigmoid(z√g))²]-like means, by Gauss's rule."""
+    found = choose(GatedBlock(silu, width=sp.oo, norm="rms", weight_variance=g), g, norm=2, bounds=(0.1, 4))
+    z, w = np.polynomial.hermite_e.hermegauss(60)
+
+    def added(value):
+        u = np.sqrt(value) * z
+        return value**2 * np.sum(w * (u / (1 + np.exp(-u))) ** 2) / w.sum()
+
+    assert added(found.value) == pytest.approx(1, rel=1e-6)
+    assert added(1.1 * found.value) > 1.2
+
+
+def test_a_mean_that_is_infinite_points_to_quantiles():
+    with pytest.raises(ValueError, match="networks run away; ask for a quantile over them"):
+        choose(GatedBlock(relu, width=4, weight_variance=g), g, norm=2, t=0.3, bounds=(0.1, 3))

@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 from scipy.optimize import brentq
 
-from derivations import Network, Weights, attention, epsilon, rms_norm, scalings, silu
+from derivations import MLPBlock, Network, Weights, attention, epsilon, relu, rms_norm, scalings, silu
 from derivations.exponents.course import course
 from derivations.gaussian import GaussianExpectation
 from derivations.symbols import width as n
@@ -96,10 +96,17 @@ def test_a_norm_behind_the_sum_keeps_mean_squares_at_a_width_that_is_a_symbol():
     def branch(x):
         return Weights("O")(attention(Weights("Q")(x), Weights("K")(x), Weights("V")(x)))
 
-    stays, unknown = "the mean squares of neurons stay", "where it goes is not derived"
+    stays, unknown = "the mean squares of neurons stay", "in a long time is not derived"
     behind, without = said(lambda x: rms_norm(x + branch(x))), said(lambda x: x + branch(x))
     assert stays in behind
     assert unknown not in behind
     # the control: without a norm variances grow without end, and no limit of theirs is claimed
     assert stays not in without
     assert unknown in without
+
+
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+def test_a_norm_behind_the_sum_keeps_mean_squares_at_a_width_that_is_a_number(norm):
+    stays = "the mean squares of neurons stay, and the correlations of inputs"
+    assert stays in " ".join(str(scalings(MLPBlock(relu, width=8, norm=norm, place="post"))).split())
+    assert stays not in " ".join(str(scalings(MLPBlock(relu, width=8, norm=norm))).split())
