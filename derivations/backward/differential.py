@@ -15,6 +15,7 @@ from itertools import product
 
 import sympy as sp
 
+from derivations.backward.forms import renamed, slope_of, slopes_of
 from derivations.backward.unlike import require_alike
 from derivations.errors import NotClosed
 from derivations.language import Program
@@ -24,6 +25,7 @@ from derivations.limits.elimination.coefficients import Coefficient, Coefficient
 from derivations.limits.elimination.held import HeldMean, released
 from derivations.limits.elimination.labels import Exchange
 from derivations.limits.elimination.moments import LayerMoments, state_averages
+from derivations.limits.elimination.products import expanded
 from derivations.limits.slopes import require_slopes
 
 
@@ -322,7 +324,7 @@ class LayerDifferential:
                 here, spread = self._split(value, w[c])
                 diagonal, left = self._split_at(here, z[d], further)
                 right, both = self._split_at(spread, z[d], further)
-                one += diagonal * weight + self._gathered(_slope(spread, self._there[z[d]]) * weight)
+                one += diagonal * weight + self._gathered(slope_of(spread, self._there[z[d]]) * weight)
                 two += (left * weight).xreplace(closer) + (right * weight).xreplace(self._swapped)
                 two += self._gathered(both * weight).xreplace(closer)
             return self._tidy(one + two.xreplace({y: x for x, y in self._there.items()})), self._tidy(two)
@@ -349,9 +351,10 @@ class LayerDifferential:
     ) -> tuple[sp.Expr, sp.Expr]:
         moved = [node for node in form.atoms(LayerAverage) if node.layer == 0 and v in node.body.free_symbols]
         held = {node: sp.Dummy("s", real=True) for node in moved}
-        outer, back = form.xreplace(held), {s: node for node, s in held.items()}
-        through = (_slope(outer, s) * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
-        return _slope(outer, own or v).xreplace(back), sp.Add(*through).xreplace(back)
+        back, own = {s: node for node, s in held.items()}, own or v
+        slopes = slopes_of(form.xreplace(held), [own, *held.values()])
+        through = (slopes[s] * sp.diff(node.body, v).xreplace(names) / self.size for node, s in held.items())
+        return slopes[own].xreplace(back), sp.Add(*through).xreplace(back)
 
     # ---- neurons ----
 
@@ -400,7 +403,7 @@ class LayerDifferential:
         return found
 
     def _tidy(self, expr: sp.Expr) -> sp.Expr:
-        found = self.moments.on_range(sp.expand(expr))
+        found = self.moments.on_range(expanded(expr))
         return found if found.atoms(HeldMean) else reduced(found)  # a name stands for what is no rational function
 
     def sums(self, expr: sp.Expr) -> sp.Expr:
@@ -419,31 +422,3 @@ class LayerDifferential:
             return renamed(average, letters)
 
         return lambda expr: self._names.released(expr, changed)
-
-
-def renamed(expr: sp.Expr, rule: Mapping[sp.Basic, sp.Basic]) -> sp.Expr:
-    """A formula with other letters for a neuron's numbers, inside averages too; averages that become equal are one object."""
-    nodes = {
-        node: layer_average(
-            renamed(node.body, rule), sorted({rule.get(v, v) for v in node.bound_symbols}, key=_place), node.layer
-        )
-        for node in state_averages(expr)
-    }
-    return expr.xreplace({**rule, **nodes})
-
-
-def _place(symbol: sp.Symbol) -> tuple[int, str]:
-    return len(symbol.name), symbol.name  # x^2 before x^10, as a layer has them
-
-
-def _slope(form: sp.Expr, v: sp.Basic) -> sp.Expr:
-    """The derivative of a form, most of whose terms and factors do not hold the symbol."""
-    if not form.has(v):
-        return sp.S.Zero
-    if form.is_Add:
-        return sp.Add(*(_slope(term, v) for term in form.args))
-    if form.is_Mul:
-        moved = [f for f in form.args if f.has(v)]
-        if len(moved) == 1:
-            return sp.Mul(*(f for f in form.args if f is not moved[0]), _slope(moved[0], v))
-    return sp.diff(form, v)

@@ -208,6 +208,11 @@ class Factor(Node):
         return bool(self.args[2])
 
     @property
+    def unshared(self) -> Factor:
+        """The same, drawn for each input on its own."""
+        return Factor(*self.args[:2], sp.false, self.args[3])
+
+    @property
     def branch(self) -> bool:
         """Whether all neurons see the same one."""
         return bool(self.args[3])

@@ -40,7 +40,7 @@ def kernels_between(
 def _of_its_own(architecture: Recipe) -> Recipe:
     """The network in which each input has factors of its own."""
     layer = architecture.expression()
-    own = {f: Factor(*f.args[:2], False, f.args[3]) for f in layer.atoms(Factor) if f.shared}
+    own = {f: f.unshared for f in layer.atoms(Factor) if f.shared}
     if not own:
         return architecture
     assert isinstance(architecture, Network)  # other recipes share none

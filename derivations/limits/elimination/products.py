@@ -28,7 +28,7 @@ def expanded(expr: sp.Expr, **hints: bool) -> sp.Expr:
     (x**2/y + 2*x + y, x*exp(x)*exp(x**2) + exp(x)*exp(x**2))
     """
     leaves: dict[sp.Expr, int] = {}
-    if _is_polynomial(expr, leaves):
+    if _is_polynomial(expr, leaves, hints):
         inside = [_opened(leaf, **hints) for leaf in leaves]
         if not any(arg.is_Add for term in sp.Add.make_args(expr) for arg in _factors(term)):
             rule = {leaf: new for leaf, new in zip(leaves, inside, strict=True) if new != leaf}
@@ -85,29 +85,31 @@ def _factors(term: sp.Expr) -> list[sp.Expr]:
     return [factor.base if factor.is_Pow else factor for factor in sp.Mul.make_args(term)]
 
 
-def _is_polynomial(expr: sp.Expr, leaves: dict[sp.Expr, int]) -> bool:
+def _is_polynomial(expr: sp.Expr, leaves: dict[sp.Expr, int], hints: dict[str, bool]) -> bool:
     """Whether an expression is one in leaves, which are noted."""
     if expr.is_Rational:
         return True
     if expr.is_Add or expr.is_Mul:
-        return all(_is_polynomial(arg, leaves) for arg in expr.args)
+        return all(_is_polynomial(arg, leaves, hints) for arg in expr.args)
     if expr.is_Pow and expr.exp.is_Integer and expr.exp > 0:
-        return _is_polynomial(expr.base, leaves)
-    if _is_leaf(expr):
+        return _is_polynomial(expr.base, leaves, hints)
+    if _is_leaf(expr, hints):
         leaves.setdefault(expr, len(leaves))
         return True
     return False
 
 
-def _is_leaf(expr: sp.Expr) -> bool:
+def _is_leaf(expr: sp.Expr, hints: dict[str, bool]) -> bool:
     """Whether products and powers of it are what multiplying out leaves; square roots of sums are while none is squared."""
     root = expr.is_Pow and expr.exp.is_Rational
     base = expr.base if root else expr
     if getattr(base, "is_factor", base.is_Symbol or base.is_Rational or base.is_NumberSymbol):
         return True
     if root:
-        return bool((expr.exp == sp.S.Half or expr.exp.is_negative) and base.is_Add and _opened(expr) == expr)
-    return isinstance(expr, GaussianMean | SoftmaxMean) or (isinstance(expr, sp.Function) and not _opened(expr).is_Add)
+        return bool((expr.exp == sp.S.Half or expr.exp.is_negative) and base.is_Add and _opened(expr, **hints) == expr)
+    return isinstance(expr, GaussianMean | SoftmaxMean) or (
+        isinstance(expr, sp.Function) and not _opened(expr, **hints).is_Add
+    )
 
 
 def _multiplied(expr: sp.Expr, known: dict[sp.Expr, PolyElement], ring: PolyRing) -> PolyElement:

@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations import AttentionBlock, ConvBlock, gelu
 from derivations.backward import jacobian
-from derivations.backward.differential import renamed
+from derivations.backward.forms import renamed
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
