@@ -33,6 +33,8 @@ DEGREES = 4
 SEEN = 75.0
 #: Steps of paths, extrapolated from so many and twice as many.
 _STEPS = 16
+#: Values at which the distribution function of many is taken, and by how much it rises between two where it is asked for.
+_KNOTS, _STEEP = 8192, 1e-3
 #: Largest size, in steps of the ratio from the smallest.
 _LARGER = 4
 #: Networks from which it is seen whether layers are short.
@@ -99,10 +101,32 @@ class Scores:
         """From the law of the first number."""
 
         def rank(values: Array) -> Array:
-            return np.asarray(2.0 * right.cdf(values) - 1.0)
+            return np.asarray(2.0 * of_many(right.cdf, values) - 1.0)
 
         quantiles = wrong.ppf((np.arange(2000) + 0.5) / 2000)
         return cls(name, lambda x: x.reshape(len(x), -1)[:, 0], rank, _polynomials(rank(quantiles)).mean(axis=0))
+
+
+def of_many(cdf: Callable[[Array], Array], values: Array) -> Array:
+    """A distribution function of many values, by its own at some of them: between two it is monotone, and asked for where it rises by much.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).standard_normal(100_000)
+    >>> float(np.max(np.abs(of_many(stats.norm.cdf, x) - stats.norm.cdf(x)))) < 1e-4
+    True
+    """
+    if len(values) < 4 * _KNOTS or not np.isfinite(values).all():
+        return np.asarray(cdf(values))
+    ordered = np.sort(values)
+    knots = np.unique(ordered[np.linspace(0, len(values) - 1, _KNOTS).astype(int)])
+    known = np.asarray(cdf(knots))
+    found = np.interp(values, knots, known)
+    rises = np.append(np.diff(known), 0.0)  # at the last knot itself
+    steep = rises[np.searchsorted(knots, values, side="right") - 1] > _STEEP
+    if steep.any():
+        found[steep] = cdf(values[steep])
+    return found
 
 
 def _polynomials(ranks: Array) -> Array:
