@@ -78,11 +78,15 @@ class Recipe(ABC):
         valued = with_width(said, self.width) if self.width.is_number and self.width.is_finite else said
         return program(valued, self.width, self.declared, self.positions)
 
-    def scaled_program(self) -> Program:
-        """One layer in its small parameters and with a symbol for the width, as limits of depth and width together need it."""
-        together = self.regime if self.regime.is_joint else Regime(depth=sp.S.One)
-        said = with_width(self.expression(), together.neurons)
-        return program(said, any_width, self.declared, self.positions)
+    def scaled_program(self, regime: Regime | None = None) -> Program:
+        """One layer in its small parameters and with a symbol for the width, as limits of depth and width together need it.
+
+        With the regime in which they grow, widths in factors and variances are powers of a small parameter too.
+        """
+        said = self.expression()
+        return program(
+            said if regime is None else with_width(said, regime.neurons), any_width, self.declared, self.positions
+        )
 
     def time_of(self, depth: int) -> sp.Expr | None:
         """The limit's time that so many layers take; None where it is free, the size of a layer's step following from it."""

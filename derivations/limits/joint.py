@@ -27,7 +27,7 @@ from derivations.limits.elimination.labels import (
     symmetric_pairs,
 )
 from derivations.limits.gram import GramDiffusion, cone, generic_entries, gram_matrix, upper
-from derivations.limits.joint_moments import JointMoments, factored
+from derivations.limits.joint_moments import JointMoments, factored, joint_regime
 from derivations.limits.manifold import SlowManifold
 from derivations.limits.meanfield import mean_symbols
 from derivations.limits.slopes import require_real
@@ -77,7 +77,7 @@ def joint_limit(recipe: Recipe) -> Diffusion | Flow:
 def limit_and_moments(recipe: Recipe) -> tuple[Diffusion | Flow, JointMoments]:
     """The limit, and one layer's moments that it was matched from."""
     require("the recipe", recipe, Recipe, "a network such as MLP(relu)")
-    program = recipe.scaled_program()
+    program = recipe.scaled_program(joint_regime(recipe))
     require_real(program)
     few = recipe.coordinates if heads(program) else Exchange.of(program).few(recipe.coordinates, _FEW)
     moments = JointMoments.of(recipe, few)
@@ -85,7 +85,7 @@ def limit_and_moments(recipe: Recipe) -> tuple[Diffusion | Flow, JointMoments]:
 
 
 def _limit_of(recipe: Recipe, moments: JointMoments) -> Diffusion | Flow:
-    program, inputs, few = recipe.scaled_program(), recipe.coordinates, moments.chain.inputs
+    program, inputs, few = recipe.scaled_program(joint_regime(recipe)), recipe.coordinates, moments.chain.inputs
     exchange, alike = Exchange.of(program), not heads(program)
     if (activation := unshaped(moments.chain.program)) is not None:
         require_homogeneous(activation)

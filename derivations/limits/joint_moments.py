@@ -86,7 +86,7 @@ class JointMoments:
             For a state over a grid of positions, or a small parameter without a rate.
         """
         regime = joint_regime(recipe)
-        program, _ = sizes_in_front(recipe.scaled_program(), {size for size, _ in regime.rates})
+        program, _ = sizes_in_front(recipe.scaled_program(regime), {size for size, _ in regime.rates})
         require_joint(program)
         orders = orders_of(regime, program)
         if step not in orders.powers and _holds(program, step):
