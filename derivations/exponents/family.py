@@ -133,7 +133,7 @@ def family(
     DerivationError
         For a symbol that the layer does not have.
     """
-    program = net.scaled_program() if order == "joint" else _free(net)
+    program = _together(net) if order == "joint" else _free(net)
     given = _given(small, program)
     if given is None:
         program, sizes, kept = _own(net, program, order)
@@ -156,9 +156,14 @@ def family(
     return Family(program, tuple(sizes), net.coordinates, order, kept)
 
 
+def _together(net: Recipe) -> Program:
+    """The layer with its small parameters and the width as symbols; where the regime ties them, the width is said in one of them."""
+    return net.scaled_program(net.regime if net.regime.is_joint else None)
+
+
 def _free(net: Recipe) -> Program:
     """The layer with its small parameters, and an infinite width, as symbols."""
-    return net.scaled_program() if net.regime.is_joint or net.width == sp.oo else net.program()
+    return _together(net) if net.regime.is_joint or net.width == sp.oo else net.program()
 
 
 def _given(

@@ -87,6 +87,11 @@ def test_a_variance_that_does_not_is_taken(variance):
 def test_at_infinite_width_it_has_no_value():
     with pytest.raises(DerivationError, match="the width n stands in the matrix A, and it is oo here"):
         Network("x + eps*A(x, variance=1 + 1/n)", width=sp.oo)
+    tied, free = (
+        str(scalings(Network("x + A(relu(x))/sqrt(n)", width=n, **regime))) for regime in ({"regime": TOGETHER}, {})
+    )
+    assert "As it stands the network is in a regime with a limit" in tied
+    assert "As it stands the branch does not shrink with the depth" in free
     said, plain = (scalings(Network(f"x + A(relu(B(x))){by}", width=n)) for by in ("/sqrt(n)", ""))
     assert said.maps is None
     assert "the width n" in said.why_no_maps
