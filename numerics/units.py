@@ -58,7 +58,7 @@ class Family:
         --------
         >>> import sympy as sp
         >>> x, g = sp.Symbol("x", positive=True), sp.Symbol("g", positive=True)
-        >>> of = Diffusion((x,), [g * sp.tanh(g * x)], [[x * sp.tanh(g * x)]], sp.Interval.open(0, sp.oo))
+        >>> of = Diffusion((x,), [g * sp.tanh(g * x)], [[sp.tanh(g * x)]], sp.Interval.open(0, sp.oo))
         >>> Family(of, g, sp.S.One).units(3.0)
         Units(state=3.0, time=9.0)
         >>> Family(of.xreplace({sp.tanh(g * x): sp.tanh(x)}), g, sp.S.One).units(3.0) is None

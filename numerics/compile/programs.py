@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -334,8 +334,7 @@ def compiled_program(program: Program) -> CompiledProgram:
         _compiled(statement.body, known)
         if isinstance(statement, Matrix | Back):
             w = statement.weights
-            half = {time: sp.S.Half}  # what depends on time is put in layer by layer
-            law = {name: _number(getattr(w, name).xreplace(half), f"{name} of {w.name}") for name in _NAMES}
+            law = {name: _number(getattr(w, name), f"{name} of {w.name}", {time}) for name in _NAMES}
             reads, out = statement.source, statement.target
             if isinstance(statement, Back):
                 reads, out = out, reads
@@ -358,9 +357,10 @@ def _compiled(expr: sp.Expr, known: set[sp.Symbol]) -> None:
     compiled_formula(expr, arguments_of(expr))
 
 
-def _number(value: sp.Expr, name: str) -> float:
-    if value.free_symbols:
+def _number(value: sp.Expr, name: str, later: Collection[sp.Symbol] = ()) -> float:
+    """As a float; nan for what depends on symbols that get their values later, layer by layer."""
+    if free := value.free_symbols.difference(later):
         raise ValueError(
-            f"expected a number for {name}, got {value}; substitute values for {', '.join(sorted(map(str, value.free_symbols)))}"
+            f"expected a number for {name}, got {value}; substitute values for {', '.join(sorted(map(str, free)))}"
         )
-    return float(value)
+    return float("nan") if value.free_symbols else float(value)

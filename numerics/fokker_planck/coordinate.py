@@ -142,6 +142,14 @@ class Coordinate:
         return self.middle - left.length, self.middle + right.length
 
     @property
+    def beyond(self) -> tuple[float, float]:
+        """About how much of z lies beyond the last states on either side: |x| over the noise there, which vanishes towards an end at a finite distance."""
+        last = self._table[0][[0, -1]]
+        with np.errstate(all="ignore"):
+            left, right = np.abs(last) / self.coefficients.scale(last)
+        return float(left), float(right)
+
+    @property
     def middle(self) -> float:
         """The value of z at the start."""
         edges, z, _ = self._table

@@ -30,6 +30,7 @@ from numerics.fokker_planck.plane_density import PlaneDistribution
 _COARSEST = 60  # cells
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _BEYOND = 1e-2  # share of the tolerance: probability beside the edge of the range of doubles at which it is refused
+_REST = 1e-6  # of the spread without drift: what may be left of the coordinate towards an end at a finite distance
 _UNSEEN = 1e-3  # share of the probability that a spline of the density may miss before it is scaled
 _SURELY = 1e-3  # share of the tolerance that steps in time may use
 
@@ -268,16 +269,18 @@ class _Problem:
             raise ValueError(
                 "probability gathers closer to an end of the interval than doubles resolve; take a smaller time"
             )
-        self._require_numbers(best, tol)
+        self._require_numbers(coordinate, best, tol)
         locations = [float(end.point) for end in self.ends]
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
         return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
 
-    def _require_numbers(self, level: _Level, tol: float) -> None:
-        """Probability at the edge towards an infinite end that is not reached is beyond the range of doubles."""
-        for end, density in zip(self.ends, (level.density[0], level.density[-1]), strict=True):
-            if end.point.is_infinite and not end.reached and density * np.sqrt(self.time) > _BEYOND * tol:
+    def _require_numbers(self, coordinate: Coordinate, level: _Level, tol: float) -> None:
+        """Probability at the last state towards an infinite end that is far away is beyond the range of doubles."""
+        edges = (level.density[0], level.density[-1])
+        for end, density, more in zip(self.ends, edges, coordinate.beyond, strict=True):
+            far = end.point.is_infinite and not end.reached and more > _REST * np.sqrt(self.time)
+            if far and density * np.sqrt(self.time) > _BEYOND * tol:
                 raise ValueError(
                     f"states leave the range of doubles towards {end.point} within the time {self.time:g}; take a smaller time"
                 )

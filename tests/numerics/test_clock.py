@@ -83,8 +83,12 @@ def test_variances_that_are_none_are_refused(speed, message):
 
 
 def test_networks_refuse_a_negative_variance():
-    with pytest.raises(ValueError, match=r"variance .* at t = .*expected a finite number"):
+    with pytest.raises(
+        DerivationError, match=r"variance of W must be at least 0 at all times, and .* negative at t = "
+    ):
         simulate_network(ResNet(relu, width=2, weight_variance=sp.Rational(1, 2) - time), 16, 3, x0=1.0)
+    with pytest.raises(ValueError, match=r"variance .* at t = .*expected a finite number"):  # beyond a pole
+        simulate_network(ResNet(relu, width=2, weight_variance=1 / (sp.Rational(1, 2) - time)), 16, 3, x0=1.0)
 
 
 @pytest.mark.slow
