@@ -314,10 +314,12 @@ def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Exp
     """
     table = made.wide
     if found.order == "depth":
-        if 2 in LayerMoments(Graded.of(found).program, 1, order=made.degree).fixed_powers:
-            return {powers: (sp.S.Zero, sp.S.Zero) for table in (made.drift, made.noise) for powers in table}
+        graded = Graded.of(found)
+        inputs = found.coordinates if graded.program.has_positions else 1
         try:
-            table, _, _ = _of_flow(found, Graded.of(found), made.degree, of_norms=True)
+            if 2 in LayerMoments(graded.program, inputs, order=made.degree).fixed_powers:
+                return {powers: (sp.S.Zero, sp.S.Zero) for table in (made.drift, made.noise) for powers in table}
+            table, _, _ = _of_flow(found, graded, made.degree, of_norms=True)
         except DerivationError:
             return None
     means = 1 if found.order == "depth" else 2
