@@ -221,7 +221,7 @@ class Gated(nn.Module):
 
 def test_random_numbers_that_all_neurons_share_are_refused_by_that_reason():
     for block, said in (
-        (Mixer, r"tokens \(Linear\) works along .* as of MLP-Mixer, .* is shared by all neurons"),
+        (Mixer, r"tokens \(Linear\) works along .* as of MLP-Mixer and gMLP, .* is shared by all neurons"),
         (Gated, "one feature, such as a gate, is taken for all of 8"),
     ):
         with pytest.raises(ValueError, match=said):
