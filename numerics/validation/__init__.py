@@ -18,6 +18,7 @@ from derivations.errors import kind_of
 from derivations.loading import on_demand
 from numerics import given
 from numerics.ensembles import Seed
+from numerics.paths import has_slow_steps
 from numerics.validation.base import LEVEL, QUICK_SCALE, SCALE, Array, Row, Validation, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, Check, one_layer
 from numerics.validation.claims import Claim, Comparison, Distribution, Number
@@ -132,8 +133,8 @@ def validate(
         0
     ].t  # depth and width together are followed over a whole number of layers, a short time where there is noise
     slow = "; paths of the limit take means over a softmax at every state, and are not drawn"
-    told = f"t = {time:g}{', quick' if quick else ''}{slow if any(s.has_slow_paths for s in subjects) else ''}"
-    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, {told}", exploded)
+    how = f"{', quick' if quick else ''}{slow if any(has_slow_steps(s.limit) for s in subjects) else ''}"
+    return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {time:g}{how}", exploded)
 
 
 #: How much longer than others some checks take.
@@ -162,7 +163,7 @@ def checks_of(s: Setting) -> tuple[Check, ...]:
         return (one_layer_of_determinants, equation_of_networks)
     if isinstance(s, TangentPaths) or isinstance(s.limit, Flow) or isinstance(s, JointSetting):
         return (equation_of_networks,)
-    if s.has_slow_paths:
+    if has_slow_steps(s.limit):
         return (one_layer,)
     return (*LIMIT_CHECKS, *(LAW_CHECKS if s.has_law and not s.by_law else ()))
 

@@ -110,14 +110,9 @@ class Setting:
         """Numbers that a network of a size draws."""
         return float(size * self.start.size)
 
-    @property
-    def has_slow_paths(self) -> bool:
-        """Whether each state of each path would take means over a softmax of its own, by thousands of points."""
-        return has_slow_steps(self.limit)
-
     def paths(self, limit: Any, steps: int, samples: int, seed: Seed) -> Array:
         """Ends of paths of a limit, of the same shape as those of networks."""
-        if self.has_slow_paths:
+        if has_slow_steps(limit):
             raise ValueError(
                 "paths of this limit take too long: its coefficients are means over a softmax, each with a rule of thousands of points, at every "
                 "state; validate compares one layer with them, and infinite width has one path"
