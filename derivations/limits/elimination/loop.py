@@ -267,6 +267,13 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
             f"a function of scores of few keys, {averages}, whose law has no closed form, is known for the softmax alone and for powers: take the "
             "number of keys to infinity by leaving size= and out= out, where scores are Gaussian"
         )
+    few = {expansion.sizes[node.layer] for node in stray}
+    if not expansion.sizes[0].is_Integer and all(size.is_Integer for size in few):
+        return NotClosed(
+            f"the average {averages} over what a matrix puts out fluctuates, since it is over {brief(', '.join(map(str, few)))} neurons however wide the "
+            "network is, and the mean of a function of it other than a power has no closed form: let their number grow with the width, as out=n, and "
+            "take the width to infinity"
+        )
     return NotClosed(
         f"the average {averages} over what a matrix puts out fluctuates at a fixed number of neurons, and the mean of a function of it other than a "
         "power has no closed form: put the norm before the matrix, as in A(relu(B(rms_norm(x)))), or take the width to infinity"
