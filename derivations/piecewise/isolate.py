@@ -136,7 +136,7 @@ def _from_limits(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
         rest = rest.xreplace({_T: sp.S.Zero})
         for sign_ in (1, -1):
             left = sp.expand(rest - sign_ * slope)
-            if rest.has(x) and not left.has(x) or len(sp.Add.make_args(left)) < len(sp.Add.make_args(rest)):
+            if (rest.has(x) and not left.has(x)) or len(sp.Add.make_args(left)) < len(sp.Add.make_args(rest)):
                 found.append(left + slope * (node + sign_))
     return found
 
