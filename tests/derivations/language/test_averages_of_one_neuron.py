@@ -16,6 +16,8 @@ JUMPS = "has no Jacobian: it jumps at x = 0"
         "of a recipe": (lambda: derive(MLPBlock(relu, width=1, norm="layer")), DIVIDES),
         "behind the sum": (lambda: derive(Network("layer_norm(x + eps*A(x))", width=1)), DIVIDES),
         "of hidden neurons": (lambda: derive(Network("x + eps*A(relu(layer_norm(B(x, out=1))))", width=3)), DIVIDES),
+        "a norm behind the sum": (lambda: derive(Network("rms_norm(x + eps*A(x))", width=1)), "leaves its sign"),
+        "its Jacobian": (lambda: jacobian(Network("rms_norm(x + eps*A(x))", width=1)).sde, "leaves its sign"),
         "over positions": (lambda: derive(Network("x + eps*A(layer_norm(x))", width=1, positions=2)), DIVIDES),
         "the slope of a norm": (lambda: jacobian(Network("x + eps*A(rms_norm(x))", width=1)), JUMPS),
         "of the layer norm of two": (lambda: jacobian(Network("x + eps*A(layer_norm(x))", width=2)), "it jumps at"),
