@@ -50,6 +50,7 @@ class Reader(Matrices):
         self.scale = scale
         #: What was added to the state somewhere: its size, known when the output is.
         self._branches: list[sp.Symbol] = []
+        self._cuts: dict[tuple[sp.Expr, ...], Part] = {}  # what runs of neurons were cut from
 
     def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
         """Take what the block's modules say of the state."""
@@ -116,7 +117,14 @@ class Reader(Matrices):
         for index, size in enumerate(sizes, 1):
             swap = {a: self._named(a.weights, f"{a.weights.name}_{index}", size)(a.body) for a in outer}
             made.append(Part(part.expr.xreplace(swap), size))
+        self._cuts[tuple(p.expr for p in made)] = part
         return made
+
+    def rejoined(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """Parts that were cut from one, all in their order, as that one again; others as they are."""
+        factors, exprs = zip(*(p.expr.as_coeff_Mul() for p in parts), strict=True)
+        whole = self._cuts.get(exprs) if len(set(factors)) == 1 else None
+        return parts if whole is None else (Part(factors[0] * whole.expr, self.count(whole)),)
 
     def _named(self, weights: Weights, name: str, size: int) -> Weights:
         if weights.is_orthogonal:
