@@ -423,7 +423,7 @@ ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
         ),
         (Calls(lambda b, x: b.layer(x).mT, **LINEAR), {"positions": 4}, "puts out one of .batch, features, positions"),
         (
-            Calls(lambda b, x: x + b.layer(x.reshape(-1, 4)).reshape(x.shape), **LINEAR),
+            Calls(lambda b, x: x + b.layer(x).reshape(x.shape[0], -1).reshape(x.shape), **LINEAR),
             {"positions": 4},
             "neurons stay apart from others",
         ),
