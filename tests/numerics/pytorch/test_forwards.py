@@ -27,22 +27,29 @@ def logged(call):
 class Attention(nn.Module):
     """One head whose queries and keys are turned by tables, as by rotary positions, and a mask that is added."""
 
-    def __init__(self, features=4):
+    def __init__(self, features=4, turned=4, normed=False):
         super().__init__()
         self.q, self.k, self.v = (nn.Linear(features, features, bias=False) for _ in range(3))
+        self.norm = nn.LayerNorm(features) if normed else nn.Identity()
+        self.turned = turned
 
     @logged
     def forward(self, x, mask=None, tables=None, sizes=(1, 2), **options):
         batch, places = x.shape[:-1]
-        q, k = self.q(x), self.k(x)
+        q, k = self.norm(self.q(x)), self.norm(self.k(x))
         if tables is not None:
-            cosine, sine = tables
-            q, k = (u * cosine + torch.cat((-u[..., 2:], u[..., :2]), dim=-1) * sine for u in (q, k))
+            q, k = (self.turn(u, *tables) for u in (q, k))
         scores = q @ k.transpose(-1, -2) / 2
         if mask is not None:
             scores = scores + mask
         weights = scores.softmax(-1, dtype=torch.float32).to(x.dtype)
         return x + (weights @ self.v(x)).reshape(batch, places, -1)
+
+    def turn(self, u, cosine, sine):
+        some, rest = u[..., : self.turned], u[..., self.turned :]
+        first, second = some.chunk(2, dim=-1)
+        some = some * cosine + torch.cat((-second, first), dim=-1) * sine
+        return torch.cat((some, rest), dim=-1)
 
 
 class Flat(nn.Module):
@@ -70,10 +77,19 @@ def test_a_decorated_forward_with_further_arguments():
     plain = from_torch(Attention, width=sp.oo, positions=3)
     assert not plain.layer.has(causal)
     assert from_torch(Attention, width=sp.oo, positions=3, arguments={"mask": MASK}).layer.has(causal)
-    still = {"tables": (torch.ones(3, 4), torch.zeros(3, 4))}  # no position is turned: the same as without
-    assert from_torch(Attention, width=sp.oo, positions=3, arguments=still).layer == plain.layer
-    half = {"tables": (torch.ones(3, 4) / 2, torch.zeros(3, 4))}
-    assert from_torch(Attention, width=sp.oo, positions=3, arguments=half).layer != plain.layer
+
+
+@pytest.mark.parametrize("normed", [False, True])
+@pytest.mark.parametrize("turned", [2, 4])
+def test_positions_that_are_turned_by_no_angle(turned, normed):
+    """Queries and keys are cut, also behind a norm, and put together again: the same as without."""
+    block = Attention(turned=turned, normed=normed)
+    plain = from_torch(block, width=sp.oo, positions=3)
+    cosine, sine = torch.ones(3, turned), torch.zeros(3, turned)
+    assert from_torch(block, width=sp.oo, positions=3, arguments={"tables": (cosine, sine)}).layer == plain.layer
+    if turned == 4:
+        half = from_torch(block, width=sp.oo, positions=3, arguments={"tables": (cosine / 2, sine)})
+        assert half.layer != plain.layer
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_a_residual_block_of_torchvision(vision):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "qwen3"])
 def test_decoder_blocks_of_transformers(vision, name):
     """What one layer adds to the Gram matrix of three positions, against blocks that the library draws."""
     library = pytest.importorskip("transformers", reason="transformers is not installed")
@@ -77,11 +77,11 @@ def test_decoder_blocks_of_transformers(vision, name):
             "num_key_value_heads": 2,
             "num_hidden_layers": 1,
         }
-        config = library.LlamaConfig(vocab_size=10, intermediate_size=512, initializer_range=0.1, **sizes)
-        return library.LlamaModel(config).layers[0].eval()
+        config = library.Qwen3Config(vocab_size=10, head_dim=64, intermediate_size=512, initializer_range=0.1, **sizes)
+        return library.Qwen3Model(config).layers[0].eval()
 
     torch.manual_seed(0)
-    given = {"position_embeddings": still} if name == "llama" else {}
+    given = {"position_embeddings": still} if name == "qwen3" else {}
     options = {"initialiser": "measured", "copies": 5, "positions": places, "arguments": given}
     limit = derive(from_torch(make, width=sp.oo, **options)).limit
     x = torch.randn(places, features)
