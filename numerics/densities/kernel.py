@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numerics.densities.base import Array, Function, Measure
 from numerics.densities.integrals import NODES, WEIGHTS, by_panels
@@ -265,10 +265,10 @@ class KernelMeasure(Measure):
 
         return scale
 
-    def _tells(self, x: Array, scale: Array) -> Array:
+    def _tells(self, x: Array, scale: Array) -> NDArray[np.bool_]:
         """Whether the next double has the same scale."""
         beside = self.density.log_scale(np.nextafter(x, self._state(np.array([self.centre - self._shift]))))
-        return np.abs(beside - scale) < _TOLD
+        return np.asarray(np.abs(beside - scale) < _TOLD)
 
     def _averaged(self, function: Callable[[Array, Array], Array], kinks: Sequence[float]) -> float:
         """The integral of a function of the panels' variable and of the state."""
