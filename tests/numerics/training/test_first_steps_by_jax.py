@@ -142,13 +142,13 @@ def derived(case, rule, along="width"):
     point = {e: sp.Rational(v.numerator, v.denominator) for e, v in found.point({}, 1).items()}
     rows = [row for row in found.moved(rule, {}, readout=1) if row.name not in ("input", "readout")]
     assert [row.name for row in rows if row.role == "hidden"] == [name for name in groups if " " not in name]
-    powers = {(row.name, word): getattr(getattr(row, word), along) for row in rows for word in ("state", "output")}
-    return {key: float(sp.sympify(power).subs(point)) for key, power in powers.items()}
+    powers = [((row.name, word), getattr(getattr(row, word), along)) for row in rows for word in ("state", "output")]
+    return [(key, float(sp.sympify(power).subs(point))) for key, power in powers]
 
 
 def compare(case, found, right):
     """Each slope is the derived one, and neither of those 1/2 beside it."""
-    for (slope, error), (key, power) in zip(found, right.items(), strict=True):
+    for (slope, error), (key, power) in zip(found, right, strict=True):
         if (case, *key) not in UNSEEN:
             assert abs(slope - power) < ERRORS * error, (key, slope, error, power)
             for wrong in (-0.5, 0.5):
