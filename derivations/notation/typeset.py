@@ -13,7 +13,7 @@ SIZES = (("", 1000), ("\\small", 925), ("\\footnotesize", 860), ("\\scriptsize",
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _NAMES = {"quad": 100, "infty": 100, "sum": 144, "int": 100, "mid": 83, "left": 30, "right": 30, "mathrm": 0, "text": 0}
-_NAMES |= {"mathbb": 15, "operatorname": 17, "notag": 0, "cdot": 72, "le": 133, "sim": 133, "approx": 133}
+_NAMES |= {"mathbb": 15, "operatorname": 17, "notag": 0, "cdot": 72, "le": 133, "wedge": 111, "sim": 133, "approx": 133}
 _SPELT = frozenset(
     {"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "min", "max"}
 )
@@ -35,7 +35,8 @@ def typeset_width(source: str) -> int:
         scripts, stacked = [], tokens[at - 1] == "\\sum"
         while at < len(tokens) and tokens[at] in "^_":
             inner, at = _group(tokens, at + 1)
-            scripts.append(_SCRIPT * typeset_width(inner) // 100)
+            share = 100 if "\\begin" in inner else _SCRIPT  # a matrix is as large in an index as elsewhere
+            scripts.append(share * typeset_width(inner) // 100)
         width += max([wide, *scripts]) if stacked else wide + max(scripts, default=0)
     return width
 
@@ -63,22 +64,22 @@ def _atom(tokens: list[str], at: int) -> tuple[int, int]:
 
 
 def _environment(tokens: list[str], at: int) -> tuple[int, int]:
-    """Cases: their two columns, the brace and the gap."""
+    """Cases or a matrix: their columns, brackets and gaps."""
     _, at = _group(tokens, at)
     depth, start = 1, at
     while depth and at < len(tokens):
         depth += {"\\begin": 1, "\\end": -1}.get(tokens[at], 0)
         at += 1
-    columns, column, cell, level = [0, 0], 0, list[str](), 0
+    columns, column, cell, level = dict[int, int](), 0, list[str](), 0
     for token in [*tokens[start : at - 1], "\\\\"]:
         level += {"\\begin": 1, "\\end": -1, "{": 1, "}": -1}.get(token, 0)
         if level or token not in ("&", "\\\\"):
             cell.append(token)
             continue
-        columns[column] = max(columns[column], typeset_width(_joined(cell)))
-        column, cell = int(token == "&"), []
+        columns[column] = max(columns.get(column, 0), typeset_width(_joined(cell)))
+        column, cell = column + 1 if token == "&" else 0, []
     _, at = _group(tokens, at)
-    return sum(columns) + 190, at
+    return sum(columns.values()) + 100 * (len(columns) - 1) + 90, at
 
 
 def _group(tokens: list[str], at: int) -> tuple[str, int]:
@@ -105,6 +106,15 @@ def size_of(rows: list[tuple[str, list[str]]]) -> str:
     rows : list of pairs
         Of each line its left side, and the rows of its right side.
     """
-    left = max(typeset_width(side) for side, _ in rows)
-    whole = left + INDENT + max(typeset_width(row) for _, side in rows for row in side)
+    whole = _whole(rows)
     return next((name for name, share in SIZES if share * whole <= 1000 * PAGE), SIZES[-1][0])
+
+
+def fits(rows: list[tuple[str, list[str]]]) -> bool:
+    """Whether a display fits on a page in the smallest size."""
+    return SIZES[-1][1] * _whole(rows) <= 1000 * PAGE
+
+
+def _whole(rows: list[tuple[str, list[str]]]) -> int:
+    left = max(typeset_width(side) for side, _ in rows)
+    return left + INDENT + max(typeset_width(row) for _, side in rows for row in side)
