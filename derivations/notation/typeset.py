@@ -17,11 +17,11 @@ _NAMES |= {"mathbb": 15, "operatorname": 17, "notag": 0, "cdot": 72, "le": 133, 
 _SPELT = frozenset(
     {"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "min", "max"}
 )
-_SCRIPT, _LETTER, _DIGIT, _RELATION, _BAR = 72, 58, 50, 122, 40
+_SCRIPT, _LETTER, _CAPITAL, _DIGIT, _RELATION, _BAR = 72, 58, 76, 50, 122, 40
 
 
-def typeset_width(source: str) -> int:
-    r"""The width of a formula in display style.
+def typeset_width(source: str, display: bool = True) -> int:
+    r"""The width of a formula in display style, or as inside of a fraction, where a sum has its limits beside it.
 
     Examples
     --------
@@ -31,35 +31,41 @@ def typeset_width(source: str) -> int:
     tokens = [token for token in _TOKEN.findall(source) if not token.isspace()]
     width, at = 0, 0
     while at < len(tokens):
-        wide, at = _atom(tokens, at)
-        scripts, stacked = [], tokens[at - 1] == "\\sum"
+        wide, at = _atom(tokens, at, display)
+        scripts, stacked = [], display and tokens[at - 1] == "\\sum"
         while at < len(tokens) and tokens[at] in "^_":
             inner, at = _group(tokens, at + 1)
             share = 100 if "\\begin" in inner else _SCRIPT  # a matrix is as large in an index as elsewhere
-            scripts.append(share * typeset_width(inner) // 100)
+            scripts.append(share * typeset_width(inner, display=False) // 100)
         width += max([wide, *scripts]) if stacked else wide + max(scripts, default=0)
     return width
 
 
-def _atom(tokens: list[str], at: int) -> tuple[int, int]:
+def _atom(tokens: list[str], at: int, display: bool) -> tuple[int, int]:
     """The width of what begins here, and where it ends."""
     token, at = tokens[at], at + 1
     if token == "{":
         inner, at = _group(tokens, at - 1)
-        return typeset_width(inner), at
+        return typeset_width(inner, display), at
     if token == "\\frac":
         above, at = _group(tokens, at)
         below, at = _group(tokens, at)
-        return max(typeset_width(above), typeset_width(below)) + 24, at
+        return max(typeset_width(part, display=False) for part in (above, below)) + 24, at
     if token == "\\sqrt":
         inner, at = _group(tokens, at)
-        return typeset_width(inner) + 90, at
+        return typeset_width(inner, display) + 90, at
     if token == "\\begin":
         return _environment(tokens, at)
     if token.startswith("\\"):
         name = token[1:]
         return (17 if not name.isalpha() else _NAMES.get(name, 52 * len(name) + 20 if name in _SPELT else 62)), at
-    kinds = ((token.isalpha(), _LETTER), (token.isdigit(), _DIGIT), (token in "+-=<>", _RELATION), (token in "&}", 0))
+    kinds = (
+        (token.isupper(), _CAPITAL),
+        (token.isalpha(), _LETTER),
+        (token.isdigit(), _DIGIT),
+        (token in "+-=<>", _RELATION),
+        (token in "&}", 0),
+    )
     return next((width for holds, width in kinds if holds), _BAR), at
 
 
@@ -76,7 +82,7 @@ def _environment(tokens: list[str], at: int) -> tuple[int, int]:
         if level or token not in ("&", "\\\\"):
             cell.append(token)
             continue
-        columns[column] = max(columns.get(column, 0), typeset_width(_joined(cell)))
+        columns[column] = max(columns.get(column, 0), typeset_width(_joined(cell), display=False))
         column, cell = column + 1 if token == "&" else 0, []
     _, at = _group(tokens, at)
     return sum(columns.values()) + 100 * (len(columns) - 1) + 90, at
