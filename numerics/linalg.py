@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -66,12 +67,19 @@ def one_thread() -> AbstractContextManager[object]:
     An integrator's combinations of stages are products of a tall matrix with a short vector: memory-bound, and the threads of
     a BLAS gain nothing on them, but wait for each other in busy loops where other work has the cores.
     """
+    return _limited()()
+
+
+@cache
+def _limited() -> Callable[[], AbstractContextManager[object]]:
+    """The context, with the libraries looked up once: a search through all that the process has loaded takes 1.5 ms, a limit 0.01."""
     try:
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import ThreadpoolController
     except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[object] = threadpool_limits(1)
-    return limits
+        return nullcontext
+    import scipy.linalg  # noqa: F401 - SciPy brings a BLAS of its own, which is there only once this is loaded
+
+    return partial(ThreadpoolController().limit, limits=1)
 
 
 def triangle(covariance: Any, library: Any, root: Callable[[Any], Any]) -> Any:

@@ -19,7 +19,7 @@ from derivations.backward.forms import renamed, slope_of, slopes_of
 from derivations.backward.unlike import require_alike
 from derivations.errors import NotClosed
 from derivations.language import Program
-from derivations.limits.depth import as_sums
+from derivations.limits.depth import as_sums, require_movement
 from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
 from derivations.limits.elimination.coefficients import Coefficient, Coefficients
 from derivations.limits.elimination.held import HeldMean, released
@@ -62,6 +62,7 @@ class LayerDifferential:
         """Of the state and of two tangents."""
         moments = LayerMoments(self.program, self.positions, directions=2, coefficients=self._names)
         moments.at_rest()
+        require_movement(moments)
         return moments
 
     def require_invertible(self) -> None:
@@ -279,6 +280,7 @@ class LayerDifferential:
         NotClosed
             If the rows of M are not independent.
         """
+        _ = self.drift  # a network without a limit says so
         if any(value != 0 for value in self.between.values()):
             raise NotClosed(
                 "the rows of a layer's derivative are not independent, and the equation of the inverse is written for independent ones; "

@@ -23,6 +23,7 @@ from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed, require, unknown
 from derivations.kernels.flows import require_slopes as require_square_slopes
 from derivations.language import Program
+from derivations.language.few import of_one_moving_neuron
 from derivations.language.statements import Shares
 from derivations.limits.slopes import require_real, require_slopes
 from derivations.limits.tangents import tangent_limit
@@ -319,6 +320,7 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
 
 def _require_tangents(program: Program) -> None:
     """Functions are real, do not jump, and have slopes whose squares have a mean: tangents of neurons that pass a point where they have none explode."""
-    require_real(program)
-    require_slopes(program)
-    require_square_slopes(program, "Jacobian")
+    moving = of_one_moving_neuron(program)
+    require_real(moving)
+    require_slopes(moving)
+    require_square_slopes(moving, "Jacobian")

@@ -29,6 +29,8 @@ def weight_gradients(network: Recipe) -> dict[str, sp.Expr | sp.ImmutableMatrix]
 
     Raises
     ------
+    NoLimit
+        If the network has no limit of infinite depth.
     NotClosed
         If :math:`\sum_\omega \partial_\omega\Delta_i\,\partial_\omega\Delta_j` is not diagonal in the neurons, or these are not alike.
 
@@ -57,6 +59,8 @@ def _squares(program: Program, weights: Weights) -> Callable[..., sp.Expr]:
         program, p, directions=1, parameters=frozenset({weights}), coefficients=names, from_zero=True
     )
     moments.at_rest()
+    for a in range(p):
+        moments.drift(a)  # without a limit there are no gradients at depth
     for a, b in exchange.different(product(range(p), repeat=2)):
         if names.around(moments.between(p + a, p + b), _tidied) != 0:
             raise NotClosed(f"gradients of several neurons meet in those of the weights {weights.name}")

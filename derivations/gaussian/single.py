@@ -94,9 +94,15 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
 
 def choice_elsewhere(expr: sp.Expr, *variables: sp.Symbol) -> sp.Piecewise | None:
     """A choice between formulas in the variables by conditions without them, whose mean is a choice between means."""
-    chosen = (
-        p for p in expr.atoms(sp.Piecewise) if p.has(*variables) and not any(c.has(*variables) for _, c in p.args)
-    )
+    if not expr.has(sp.Piecewise):
+        return None
+    chosen, left = list[sp.Piecewise](), [expr]
+    while left:
+        part = left.pop()
+        if isinstance(part, sp.Piecewise) and part.has(*variables) and not any(c.has(*variables) for _, c in part.args):
+            chosen.append(part)
+        elif not isinstance(part, GaussianMean):  # a choice inside another mean may be by its bound variable
+            left += part.args
     return min(chosen, key=sp.default_sort_key, default=None)
 
 

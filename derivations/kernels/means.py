@@ -88,8 +88,8 @@ def slope_of(activation: Activation, what: str = "tangent kernel") -> Activation
     jumps = () if activation.parameters else analyse(activation.expr, x).jumps
     if jumps:
         raise DerivationError(
-            f"{activation} has no tangent kernel: it jumps at {x} = {jumps[0].value}, so the mean of its squared derivative "
-            "diverges; ask for the NNGP kernel, or smooth the jump"
+            f"{activation} has no {what}: it jumps at {x} = {jumps[0].value}, so the mean of its squared derivative "
+            f"diverges; {'ask for the NNGP kernel, or ' * (what == 'tangent kernel')}smooth the jump"
         )
     slope = activation.derivative(1)
     if not activation.parameters:

@@ -14,6 +14,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.language.entries import Correlated
+from derivations.language.few import require_quotients
 from derivations.language.nodes import (
     Applied,
     Average,
@@ -110,7 +111,9 @@ class _Reader:
         layer = self._layer(update, "the new state")
         self._same(0, layer if layer is not None else 0)
         others = tuple(self.others.items())
-        return Program(self._finished(self._sizes()), update, Neurons(0, self.size), self.positions, others)
+        found = Program(self._finished(self._sizes()), update, Neurons(0, self.size), self.positions, others)
+        require_quotients(found)
+        return found
 
     def _rewritten(self, expr: sp.Expr, pairs: bool = False) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""

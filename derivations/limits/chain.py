@@ -8,7 +8,7 @@ outputs to a multiple of the state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -36,6 +36,7 @@ from derivations.limits.elimination.fluctuations import (
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.series import Series, as_expression, truncated_product
+from derivations.limits.elimination.together import taken
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.lasting import corrector, moving, remembered
 from derivations.limits.meanfield import mean_symbols
@@ -259,12 +260,12 @@ class GramChain:
     def laws(self) -> list[Law]:
         """What is eliminated, in order: what the layer draws, last first, and the state itself."""
         last = {id(self._neuron[v]) for slopes in self.slopes for v in slopes} if self.is_conditional else set()
-        drawn = [
+        formulas = [c for series in (*self.after, *self._entries()) for c in series]
+        left, drawn = [r for r in self.expansion.random if id(r) not in last], list[Law]()
+        while left:
+            r = taken(left, formulas, (), self.kept.all)
             # given their Gram matrix, rows of an orthogonal matrix are as Gaussian ones
-            GaussianLaw(r) if isinstance(r, OrthogonalDraw) else law_of(r)
-            for r in reversed(self.expansion.random)
-            if id(r) not in last
-        ]
+            drawn.append(GaussianLaw(r) if isinstance(r, OrthogonalDraw) else law_of(r))
         shift = self.means or [sp.S.Zero] * self.columns
         entries = {
             (i, j): (self.matrix[i, j] - shift[i] * shift[j], *[sp.S.Zero] * self.kept.all)
@@ -273,6 +274,13 @@ class GramChain:
         }
         state = Draw(self.expansion.states, entries, 0)
         return [*drawn, law_of(state) if self.centred else ShiftedLaw(state, self.means)]
+
+    def _entries(self) -> Iterator[Series]:
+        """Enough covariances to see which draws meet inside a function: of each variable with itself and with those of other inputs."""
+        for draw in self.expansion.random:
+            if isinstance(draw, Draw):
+                places = range(len(draw.variables))
+                yield from (draw.covariance[k, j] for k in places for j in {k, k - 1, k - self.columns} if j >= 0)
 
     def mean_of_average(self, a: int) -> Moment:
         """Of the average of the new state over its neurons."""

@@ -94,8 +94,24 @@ def neuron_limit(program: Program, inputs: int = 1) -> Limit:
     alone = limit.width == 1
     if not alone:
         return limit
+    require_movement(moments.layer)
     drift = limit.neuron_drift.applyfunc(_in_pieces)
     return Diffusion(limit.neuron, drift, LazyCovariance(lambda a, b: _in_pieces(limit.neuron_entry(a, b))))
+
+
+def require_movement(layer: LayerMoments) -> None:
+    """Require that a norm behind the sum leaves more than a sign.
+
+    Raises
+    ------
+    NotClosed
+        If there is one neuron.
+    """
+    if layer.program.neurons.size == 1 and layer.fixed_powers:
+        raise NotClosed(
+            "every layer ends with a norm of one neuron, which leaves its sign: no small step changes it, so the network does not move; take two "
+            "neurons or more"
+        )
 
 
 def _in_pieces(expr: sp.Expr) -> sp.Expr:

@@ -13,7 +13,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from derivations.notation.abbreviated import Abbreviations
-from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, without_questions
 from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.notation.typeset import INDENT, PAGE, fits, size_of, typeset_width
@@ -89,7 +89,7 @@ class Printer(PatternPrinter, LatexPrinter):
         if not expr.is_Mul:  # a power that prints as a fraction
             return str(super()._print_Mul(expr))
         joined = under_one_root(expr, lambda inside: rf"\sqrt{{{self._print(inside)}}}")
-        return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
+        return str(super()._print_Mul(without_questions(joined)) if joined.is_Mul else self._print(joined))
 
     def _print_Pow(self, expr: sp.Pow) -> str:
         r"""A power of a function without a value is :math:`\varphi(x)^2`, not :math:`\varphi^2(x)`."""

@@ -177,6 +177,37 @@ def equals(left: sp.Expr, right: sp.Expr) -> sp.Basic:
     return sp.Eq(left, right, evaluate=False)
 
 
+class Numerator(sp.Expr):
+    """A power as a factor that printers ask nothing about; it stands where the power would."""
+
+    is_commutative = True
+
+    def sort_key(self, order: str | None = None) -> Any:
+        """The power's own place among the factors."""
+        return self.args[0].sort_key(order)
+
+
+def without_questions(product: sp.Mul) -> sp.Mul:
+    r"""A product whose powers of negative exponents in symbols, such as :math:`e^{-t/2}`, are said to be no denominators.
+
+    SymPy's printers put a power with a negative number as its exponent below the line, and ask of every other one whether it is a number
+    by simplifying it: seconds for an exponent with sums and cases inside.
+
+    Examples
+    --------
+    >>> t, x = sp.symbols("t x", positive=True)
+    >>> without_questions(sp.exp(-t / 2) / x)
+    Numerator(exp(-t/2))/x
+    """
+    kept = {f: Numerator(f) for f in product.args if (f.is_Pow or isinstance(f, sp.exp)) and _varies(f)}
+    return sp.Mul(*(kept.get(f, f) for f in product.args), evaluate=False) if kept else product
+
+
+def _varies(power: sp.Expr) -> bool:
+    exponent = power.as_base_exp()[1]
+    return bool(exponent.free_symbols and exponent.is_negative)
+
+
 class PatternPrinter:
     """What the printers of all formats share: nodes that print by a pattern, and letters with indices.
 
@@ -206,6 +237,9 @@ class PatternPrinter:
             return f"{before or ''}{text}" if text else ""
 
         return str(self._MARK.sub(argument, pattern))
+
+    def _print_Numerator(self: Any, expr: Numerator) -> str:
+        return str(self._print(expr.args[0]))
 
     def _print_Scripted(self: Any, expr: Scripted) -> str:
         stem, lower, upper = expr.args

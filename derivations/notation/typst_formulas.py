@@ -12,7 +12,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
-from derivations.notation.nodes import PatternPrinter
+from derivations.notation.nodes import PatternPrinter, without_questions
 from derivations.sums import CoordinateSum
 
 # fmt: off
@@ -122,7 +122,7 @@ class TypstPrinter(PatternPrinter, Printer):
     def _print_Mul(self, expr: sp.Mul) -> str:
         if expr.could_extract_minus_sign():
             return f"-{self.parenthesize(-expr, PRECEDENCE['Mul'], strict=True)}"
-        above, below = sp.fraction(expr, exact=True)
+        above, below = sp.fraction(without_questions(expr), exact=True)
         if below != 1:
             return f"frac({self._print(above)}, {self._print(below)})"
         parts = expr.as_ordered_factors()

@@ -153,10 +153,17 @@ def _over_list(reader: Reader, word: str, x: Any, dim: Any, keepdim: bool) -> tu
     return total.with_one(axis) if keepdim else total, count
 
 
-def length(reader: Reader, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Value:
-    """``x.norm(dim=-1, keepdim=True)``: the Euclidean length of the neurons."""
+def length(
+    reader: Reader, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, *, out: None = None, dtype: None = None
+) -> Value:
+    """``x.norm(dim=-1, keepdim=True)``: the Euclidean length of the neurons; or over all positions, or tensors that were stacked."""
     if p not in (2, 2.0, None, "fro"):
         raise ValueError(f"the norm of order {p} has no rule; that of order 2 has one")
+    if dim is not None:
+        squares = reader.value(x, "norm").map(lambda e: e**2)
+        listed = _over_list(reader, "norm", squares, dim, keepdim) or over_all(reader, "norm", squares, dim, keepdim)
+        if listed is not None:
+            return listed[0].map(sp.sqrt)
     total = lambda parts: sp.sqrt(_sum(reader, "norm", parts, lambda e: e**2))  # noqa: E731
     return _over_neurons(reader, "norm", x, dim, keepdim, total)
 

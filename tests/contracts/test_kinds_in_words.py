@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import sympy as sp
 
 from derivations import MLP, Flow, ResNet, derive, joint_limit, relu, tanh
@@ -15,19 +17,25 @@ from tests.refused import assert_refused, refusals
 
 x = sp.Symbol("x", real=True)
 NET = ResNet(tanh, width=4)
-SEVERAL = derive(NET).limit
 STILL = Flow((x,), sp.ImmutableMatrix([x]))
+
+
+@cache
+def several():
+    return derive(NET).limit
+
+
 NEURONS = r"got the limit of several neurons \(NeuronDiffusion\)"
 
 
 @refusals(
     {
-        "a density of several neurons": (lambda: solve_fokker_planck(SEVERAL, 1.0), NEURONS),
-        "a flow of several neurons": (lambda: solve_flow(SEVERAL, 1.0), NEURONS),
-        "a course of several neurons": (lambda: plot_course(SEVERAL, [1.0]), f"{NEURONS}; plot_paths draws"),
+        "a density of several neurons": (lambda: solve_fokker_planck(several(), 1.0), NEURONS),
+        "a flow of several neurons": (lambda: solve_flow(several(), 1.0), NEURONS),
+        "a course of several neurons": (lambda: plot_course(several(), [1.0]), f"{NEURONS}; plot_paths draws"),
         "a step of a flow": (lambda: written_out(STILL), r"got a limit without noise.*\(Flow\); simulate_sde takes"),
-        "a Gram scheme of several neurons": (lambda: find_scheme("congruence").prepare(SEVERAL), NEURONS),
-        "a perceptron's scheme of several neurons": (lambda: find_scheme("linear_form").prepare(SEVERAL), NEURONS),
+        "a Gram scheme of several neurons": (lambda: find_scheme("congruence").prepare(several()), NEURONS),
+        "a perceptron's scheme of several neurons": (lambda: find_scheme("linear_form").prepare(several()), NEURONS),
         "an Euler step of a flow": (lambda: find_scheme("euler_maruyama").prepare(STILL), "got a limit without noise"),
         "existence of a derivation": (lambda: existence(derive(NET), NET), "got a derivation, which has its limit in"),
     }
@@ -38,5 +46,5 @@ def test_what_came_is_said(call, message):
 
 def test_the_nearest_kind_is_named():
     assert kind_of(joint_limit(MLP(relu))).startswith("the equation of")
-    assert kind_of(SEVERAL) != kind_of(STILL)
+    assert kind_of(several()) != kind_of(STILL)
     assert kind_of([1]) == "[1]"

@@ -91,6 +91,7 @@ INTERNAL = {
     "ReciprocalSinh",
     "ReciprocalExpm1",
     "ShownRoot",
+    "Numerator",
 }
 #: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).
 NOTATION_CLASSES = {"Notation"} | {cls.__name__ for cls in Notation.__subclasses__()}

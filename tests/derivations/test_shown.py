@@ -23,6 +23,8 @@ from derivations import (
     symbols,
     tanh,
 )
+from derivations.notation.latex import latex
+from derivations.notation.typst_formulas import typst
 
 n = symbols.width
 x, y = sp.symbols("x y", real=True)
@@ -112,3 +114,27 @@ def test_small_results_print_themselves():
 def test_a_family_of_activations_says_how_it_is_called():
     with pytest.raises(DerivationError, match=r"got <function elu>; elu has parameters, call it, such as elu\(\)$"):
         ResNet(elu, width=1)
+
+
+class _Unasked(sp.Function):
+    """Positive, and not to be simplified."""
+
+    is_positive = True
+
+    def _eval_simplify(self, **_options):
+        raise AssertionError("simplified in order to be printed")
+
+
+def test_exponents_are_printed_without_being_simplified():
+    """Before, the LaTeX of a Jacobian with sums and cases in an exponent took 1.6 s of CPU; it takes 0.04 s."""
+    formula = sp.exp(-_Unasked(x)) / (2 * y)
+    with pytest.raises(AssertionError, match="simplified"):
+        sp.latex(formula)
+    assert latex(formula) == r"\frac{e^{- \operatorname{_Unasked}{\left(x \right)}}}{2 y}"
+    assert typst(formula).startswith("frac(")
+
+
+def test_powers_with_symbols_in_their_exponents_stand_where_sympy_puts_them():
+    t, s = sp.symbols("t s", positive=True)
+    for formula in (sp.exp(-t / 2) * x / s, 2 * s ** (-t) * sp.exp(-s) / (x + 1), x**-2 * sp.exp(-sp.sqrt(2)) * 3**-t):
+        assert latex(formula) == sp.latex(formula)

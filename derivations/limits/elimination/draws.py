@@ -2,7 +2,7 @@ r"""What a layer draws for a generic neuron, and a program expanded in the small
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -72,6 +72,30 @@ class Draw:
     def upto(self, order: int) -> Draw:
         """With a covariance to this order of the small parameter."""
         return replace(self, covariance=upto(self.covariance, order))
+
+
+@dataclass(frozen=True)
+class JoinedDraw(Draw):
+    """What several matrices put out in the same neurons, independent given what they read, as one draw.
+
+    Parameters
+    ----------
+    parts : tuple of Draw
+    """
+
+    parts: tuple[Draw, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Draw], order: int) -> JoinedDraw:
+        """Of draws of one layer, none of which reads another; covariances are series to this order."""
+        places = [(part, k) for part in parts for k in range(len(part.variables))]
+
+        def entry(i: int, j: int, order: int) -> Series:
+            (part, k), (other, m) = places[i], places[j]
+            return upto(part.covariance, order)[k, m] if part is other else (sp.S.Zero,)
+
+        variables = tuple(v for part in parts for v in part.variables)
+        return cls(variables, Covariances(len(places), order, entry), parts[0].layer, tuple(parts))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from derivations.limits.elimination.lengths import Length
 from derivations.limits.elimination.matrix_laws import law_of
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, taylor
+from derivations.limits.elimination.together import taken
 
 #: Products of more averages than this are refused: the number of ways to coincide grows like Bell's numbers.
 _MOST = 8
@@ -87,7 +88,9 @@ def conditional_mean(
     order, series = len(series) - 1, tuple(map(expanded, series))
     layers = (*expansion.variables.values(), *(random.variables for random in expansion.random))
     moving = {v for own in layers for v in own if v not in state}
-    for random in reversed(expansion.random):
+    left = list(expansion.random)
+    while left:
+        random = taken(left, series, [t.copies for t in tags], order)
         drawn = {v for own in random.variables for v in (own, *(t.copies.get(own, own) for t in tags))}
         touched = [k for k, c in enumerate(series) if c.atoms(sp.Symbol) & drawn]
         if not touched:
@@ -263,6 +266,13 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
         return NotClosed(
             f"a function of scores of few keys, {averages}, whose law has no closed form, is known for the softmax alone and for powers: take the "
             "number of keys to infinity by leaving size= and out= out, where scores are Gaussian"
+        )
+    few = {expansion.sizes[node.layer] for node in stray}
+    if not expansion.sizes[0].is_Integer and all(size.is_Integer for size in few):
+        return NotClosed(
+            f"the average {averages} over what a matrix puts out fluctuates, since it is over {brief(', '.join(map(str, few)))} neurons however wide the "
+            "network is, and the mean of a function of it other than a power has no closed form: let their number grow with the width, as out=n, and "
+            "take the width to infinity"
         )
     return NotClosed(
         f"the average {averages} over what a matrix puts out fluctuates at a fixed number of neurons, and the mean of a function of it other than a "

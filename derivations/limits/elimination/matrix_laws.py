@@ -7,15 +7,24 @@ such a row times an independent length, so homogeneous functions have Gaussian m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Collection, Sequence
+from functools import reduce, singledispatch
 from itertools import product
 
 import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed, brief, kind_of
-from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, EntriesDraw, Fluctuations, OrthogonalDraw
+from derivations.limits.elimination.coefficients import Coefficients
+from derivations.limits.elimination.draws import (
+    AttentionDraw,
+    Coins,
+    Draw,
+    EntriesDraw,
+    Fluctuations,
+    JoinedDraw,
+    OrthogonalDraw,
+)
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
 from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
@@ -66,6 +75,32 @@ class EntriesLaw(GaussianLaw):
         if len(places) == 2:
             return self.entry(self.variables[places[0]], self.variables[places[1]])
         return self._placeholder(self.cumulant(tuple(sorted(places))))
+
+
+class JoinedLaw(GaussianLaw):
+    """Of what several matrices put out: of all together, or else of one after the other."""
+
+    def __init__(self, draw: JoinedDraw, evaluate: bool = True) -> None:
+        super().__init__(draw, evaluate)
+        self.parts = [GaussianLaw(part, evaluate) for part in draw.parts]
+        for law in self.parts:
+            law.names, law.zeros = self.names, self.zeros
+
+    def with_coefficients(self, coefficients: Coefficients, moving: Collection[sp.Symbol]) -> None:
+        """As for one matrix."""
+        super().with_coefficients(coefficients, moving)
+        for law in self.parts:
+            law.with_coefficients(coefficients, moving)
+
+    def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """By a rule for functions of all, such as a maximum; what has none may have a mean over one matrix."""
+        try:
+            return super().own_mean(body)
+        except NotClosed as error:
+            try:
+                return reduce(lambda left, law: law.mean(left), reversed(self.parts), body)
+            except NotClosed:
+                raise error from None
 
 
 class OrthogonalLaw(GaussianLaw):
@@ -177,6 +212,11 @@ def law_of(random: object, evaluate: bool = True) -> Law:
 @law_of.register
 def _(random: Draw, evaluate: bool = True) -> Law:
     return GaussianLaw(random, evaluate)
+
+
+@law_of.register
+def _(random: JoinedDraw, evaluate: bool = True) -> Law:
+    return JoinedLaw(random, evaluate)
 
 
 @law_of.register

@@ -12,6 +12,7 @@ from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
 from derivations.gaussian.single import choice_elsewhere
 from derivations.limits.elimination.dead import divides
+from derivations.limits.elimination.linear_forms import in_linear_forms
 from derivations.piecewise import Piece, join, merged, pieces
 from derivations.piecewise.continued import Continued
 from derivations.symbols import noise
@@ -40,7 +41,14 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
         means = (gaussian_mean(expr.xreplace({choice: branch}), covariance, evaluate) for branch, _ in choice.args)
         return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
     if not expr.is_polynomial(*noises):
-        return _transcendental_mean(expr, noises, covariance, evaluate)
+        try:
+            return _transcendental_mean(expr, noises, covariance, evaluate)
+        except DerivationError:
+            combined = in_linear_forms(expr, noises, covariance)
+            if combined is None:
+                raise
+            body, table, back = combined
+            return gaussian_mean(body, table, evaluate).xreplace(back)
     total = sp.S.Zero
     for powers, coefficient in sp.Poly(expr, *noises).terms():
         total += coefficient * _moment(tuple(powers), tuple(noises), covariance)

@@ -3,7 +3,7 @@
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, DerivationError, Network, NotClosed, Weights, epsilon, relu
+from derivations import AttentionBlock, DerivationError, Network, NoLimit, NotClosed, Weights, epsilon, relu
 from derivations.backward import gradient_flow, jacobian
 from derivations.limits.slopes import require_slopes
 
@@ -66,3 +66,11 @@ def test_tangents_through_a_softmax_are_refused_at_a_fixed_width():
         "Q_12",
         "Q_22",
     ]
+
+
+def test_networks_without_a_limit_have_no_gradients_at_depth():
+    drifting = jacobian(Network("x + eps*A(x, mean=1)", width=2))
+    for asked in (lambda: drifting.weight_gradients, lambda: drifting.inverse):
+        with pytest.raises(NoLimit, match="must vanish at order 1"):
+            asked()
+    assert jacobian(Network("x + eps**2*A(x, mean=1)", width=2)).weight_gradients["A"] == 0  # the control: a drift

@@ -1,5 +1,7 @@
 """Means without closed form as numbers in the coefficients of a diffusion: every answer beside the one for a decimal in their place."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -22,7 +24,12 @@ b = sp.Symbol("b", positive=True)
 R = sp.Rational
 ONE = expect(sp.tanh(z) ** 2, z)
 TWO = expect_pair(sp.tanh(z), sp.atan(z), z, ((1, 1), R(1, 2)))
-DECIMALS = {ONE: R(str(ONE.evalf(15))), TWO: R(str(TWO.evalf(15)))}
+
+
+@cache
+def decimals():
+    """A decimal in the place of each mean."""
+    return {mean: R(str(mean.evalf(15))) for mean in (ONE, TWO)}
 
 
 def line(drift, variance):
@@ -39,7 +46,7 @@ PROCESSES = {
 
 def own_density(process, at, factor=1.0):
     """The speed density at a point over its mass, by quadrature of numbers; the drift times a factor."""
-    drift, noise = (sp.lambdify(x, e[0].xreplace(DECIMALS), "math") for e in (process.drift, process.covariance))
+    drift, noise = (sp.lambdify(x, e[0].xreplace(decimals()), "math") for e in (process.drift, process.covariance))
 
     def speed(v):
         return np.exp(quad(lambda u: 2 * factor * drift(u) / noise(u), 0, v, epsabs=1e-12)[0]) / noise(v)
@@ -59,7 +66,7 @@ def test_stationary_laws_are_those_of_the_numbers(name):
 
 def test_laws_on_a_grid_are_those_of_the_numbers():
     process = PROCESSES["cubic drift"]
-    found, expected = (distribution(p, x0=0.2, t=0.5).cdf(0.3) for p in (process, process.xreplace(DECIMALS)))
+    found, expected = (distribution(p, x0=0.2, t=0.5).cdf(0.3) for p in (process, process.xreplace(decimals())))
     assert abs(found - expected) < 1e-9
     assert abs(distribution(line(-(x**3), 1), x0=0.2, t=0.5).cdf(0.3) - expected) > 1e-3  # control
 
@@ -80,7 +87,7 @@ def test_intervals_and_exits_with_means():
     assert (low, high) == (0, ONE)
     assert zeros_between(process, -sp.S.One, sp.S.One, R(1, 5)) == (0, ONE)
     chance = hitting_probability(line(-ONE * x, 1), R(1, 5), R(1, 10), R(3, 10))
-    expected = hitting_probability(line(-DECIMALS[ONE] * x, 1), R(1, 5), R(1, 10), R(3, 10))
+    expected = hitting_probability(line(-decimals()[ONE] * x, 1), R(1, 5), R(1, 10), R(3, 10))
     assert abs(sp.N(chance - expected, 15)) < 1e-12
     assert abs(sp.N(expected, 15) - 0.5) > 1e-3  # control: without drift
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network
+from derivations import Network, derive
+from derivations.errors import DerivationError
 from derivations.gaussian import expect
+from derivations.gaussian.single import choice_elsewhere
 from derivations.language import parse_layer
 from tests.random_layers import limit_at
 
@@ -45,6 +47,49 @@ def test_the_noise_is_that_of_drawn_matrices(text):
     derived, met, error = _noise(text, LAYERS[text])
     assert (abs(met - derived) < 4.5 * error).all()
     assert (abs(met - 1.2 * derived) > 4.5 * error).any()
+
+
+_PAIR = np.array([[0.7, 0.5], [-1.1, -0.6], [0.4, 0.9]])
+_MEETING = {
+    "max(A(x), B(x))": lambda a, b: np.maximum(a(0), b(0)),
+    "where(B(x) > A(x), A(x), 2*B(x))": lambda a, b: np.where(b(0) > a(0), a(0), 2 * b(0)),
+    "where(B(x) > 0, A(x), 0)": lambda a, b: np.where(b(0) > 0, a(0), 0),
+    "abs(A(x) - B(relu(x)))": lambda a, b: abs(a(0) - b(1)),
+    "silu(A(x) + B(x))": lambda a, b: (a(0) + b(0)) / (1 + np.exp(-a(0) - b(0))),
+    "tanh(A(x) + A(relu(x)))": lambda a, b: np.tanh(a(0) + a(1)),
+}
+
+
+@pytest.mark.parametrize("text", _MEETING)
+def test_what_matrices_put_out_may_meet_in_a_function(text):
+    rng, samples = np.random.default_rng(8), 60_000
+    reads = [_PAIR, np.maximum(_PAIR, 0)]
+    first, second = (rng.normal(size=(samples, 3)) / np.sqrt(3) for _ in range(2))
+    hidden = _MEETING[text](lambda k: first @ reads[k], lambda k: second @ reads[k])
+    squares, products = hidden[:, 0] ** 2, hidden[:, 0] * hidden[:, 1]
+    derived = [limit_at(Network(f"x + eps*C({text})", width=3, inputs=2), _PAIR)[1][0, :2]]
+    if all(
+        word not in text for word in ("relu", "silu")
+    ):  # at infinite width the mean of ReLU's products is another number
+        limit = derive(Network(f"x + eps*C({text})", width=sp.oo, inputs=2)).limit
+        at = dict(zip(limit.states, (_PAIR.T @ _PAIR / 3)[[0, 0, 1], [0, 1, 1]], strict=True))
+        derived.append([float(e.subs(at).evalf(8)) for e in limit.drift[:2]])
+    for value, drawn in zip(np.transpose(derived), (squares, products), strict=True):
+        error = drawn.std() / np.sqrt(samples)
+        assert (abs(drawn.mean() - value) < 4.5 * error).all()
+        assert (abs(drawn.mean() - 1.2 * value) > 4.5 * error).all()
+
+
+def test_a_choice_by_what_another_mean_is_over_is_left_to_that_mean():
+    x, z = sp.symbols("x z", real=True)
+    inner = expect(sp.Piecewise((x, sp.tanh(z) + z > 1), (sp.tanh(z), True)), z)
+    assert choice_elsewhere(inner, x) is None
+    assert choice_elsewhere(sp.Piecewise((x, z > 0), (0, True)), x) is not None
+
+
+def test_the_largest_of_three_is_refused_by_what_it_is():
+    with pytest.raises(DerivationError, match="the largest of more than two Gaussian variables has no rule"):
+        derive(Network("x + eps*C(max(A(x), B(x), D(x)))", width=sp.oo))
 
 
 def test_two_inputs_choose_each_by_its_own_state():

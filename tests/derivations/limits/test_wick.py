@@ -74,7 +74,8 @@ def test_parameters_stand_outside():
     ("function", "message"),
     [
         (sp.tanh(u * v), r"in u, v: tanh\(u\*v\) is no product"),
-        (sp.Max(u, v), "is no product"),
+        (sp.Max(u, v, w), "the largest of more than two"),
+        (sp.Max(u, sp.tanh(v)), "is no product"),
         (1 + w * sp.tanh(u * v), "is no product"),
         (sp.tanh(u) * sp.tanh(v) * sp.tanh(w), "at most two .* got"),
         (sp.exp(u * v * w), "in u, v, w"),

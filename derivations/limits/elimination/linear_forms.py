@@ -1,0 +1,160 @@
+r"""Functions of several Gaussian variables that are functions of few linear combinations of them, which are Gaussian too.
+
+A larger one of two is one of them and the positive part of a difference, :math:`\max(a, b) = b + (a - b)^+`, and a choice is its branches times
+indicators. So what several matrices put out may meet in a maximum, in a choice, or in a sum behind an activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import TypeAlias
+
+import sympy as sp
+from sympy.core.relational import Relational
+
+from derivations.binding import Binding
+from derivations.errors import DerivationError
+
+Covariance: TypeAlias = dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+_MOST = 6  # conditions of a choice: indicators multiply out
+
+
+def in_linear_forms(
+    expr: sp.Expr, noises: Sequence[sp.Symbol], covariance: Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+) -> tuple[sp.Expr, Covariance, dict[sp.Symbol, sp.Expr]] | None:
+    """An expression in as many variables as its functions are of, their covariances, and what letters stand for in these.
+
+    None where it is not said otherwise.
+
+    Parameters
+    ----------
+    expr : Expr
+        In jointly Gaussian variables.
+    noises : sequence of Symbol
+        The variables.
+    covariance : mapping
+        From two of them to their covariance.
+
+    Examples
+    --------
+    >>> a, b, s = sp.Symbol("a", real=True), sp.Symbol("b", real=True), sp.Symbol("s", positive=True)
+    >>> found, table, letters = in_linear_forms(sp.tanh(a + b), (a, b), {(a, a): s, (b, b): s, (a, b): 0, (b, a): 0})
+    >>> (u,) = found.free_symbols
+    >>> found == sp.tanh(u), table[u, u].xreplace(letters)
+    (True, 2*s)
+    """
+    forms = _Forms(tuple(noises))
+    found = forms.said(_split(sp.powsimp(expr, combine="exp", deep=True), noises))
+    if found == expr:
+        return None
+    for form, name in forms.names.items():
+        first = next(a for a in noises if form.has(a))
+        if found.is_polynomial(first):  # the rest of the combination cancels where the function is of no other
+            found = found.xreplace({first: name - form + first})
+    used = [u for u in (*noises, *forms.names.values()) if found.has(u)]
+    return found, *_lettered(forms.covariances(covariance), used)
+
+
+def _lettered(table: Covariance, used: Sequence[sp.Symbol]) -> tuple[Covariance, dict[sp.Symbol, sp.Expr]]:
+    """Letters for sums of covariances, which closed forms hold many times; none where variables lie on a line, which they would hide."""
+    table = {(u, v): table[u, v] for u in used for v in used}
+    if any(sp.expand(table[u, u] * table[v, v] - table[u, v] ** 2) == 0 for u in used for v in used if u != v):
+        return table, {}
+    sums = {entry: sp.Dummy("S", positive=True) for (u, v), entry in table.items() if u == v and entry.is_Add}
+    sums |= {e: sp.Dummy("S", real=True) for e in table.values() if e.is_Add and e not in sums}
+    return {p: sums.get(entry, entry) for p, entry in table.items()}, {name: entry for entry, name in sums.items()}
+
+
+class _Forms:
+    """Linear combinations with coefficients that are numbers or parameters, each under a name, the first variable's coefficient 1."""
+
+    def __init__(self, noises: tuple[sp.Symbol, ...]) -> None:
+        self.noises = noises
+        self.names: dict[sp.Expr, sp.Symbol] = {}
+
+    def said(self, expr: sp.Expr) -> sp.Expr:
+        """Each function of one combination of several variables as one of its name."""
+        if isinstance(expr, Binding) or sum(map(expr.has, self.noises)) < 2 or expr.is_polynomial(*self.noises):
+            return expr
+        if (form := self._form(expr)) is not None and (named := self._named(expr, form)) is not None:
+            return named
+        return expr.func(*(self.said(a) if isinstance(a, sp.Expr) else a for a in expr.args))
+
+    def covariances(self, known: Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]) -> Covariance:
+        """Of the variables and the combinations."""
+        rows = {a: {a: sp.S.One} for a in self.noises}
+        rows |= {name: {a: form.coeff(a) for a in self.noises if form.has(a)} for form, name in self.names.items()}
+        return dict(known) | {
+            (u, v): sp.expand(sp.Add(*(p * q * known[a, b] for a, p in rows[u].items() for b, q in rows[v].items())))
+            for u in rows
+            for v in rows
+            if (u, v) not in known
+        }
+
+    def _form(self, expr: sp.Expr) -> sp.Expr | None:
+        """The first combination of several variables in it."""
+        for node in sp.preorder_traversal(expr):
+            if isinstance(node, sp.Add) and sum(map(node.has, self.noises)) > 1 and node.is_polynomial(*self.noises):
+                poly = sp.Poly(node, *self.noises)
+                if poly.total_degree() == 1:
+                    parts = {a: poly.coeff_monomial(a) for a in self.noises}
+                    first = next(c for c in parts.values() if c != 0)
+                    return sp.Add(*(a * sp.cancel(c / first) for a, c in parts.items()))
+        return None
+
+    def _named(self, expr: sp.Expr, form: sp.Expr) -> sp.Expr | None:
+        used = [a for a in self.noises if form.has(a)]
+        name = self.names.get(form, sp.Dummy("u", real=True))
+        moved = expr.xreplace({used[0]: name - form + used[0]})
+        for said in (moved, sp.expand(moved, power_exp=False)):
+            if not said.has(*self.noises):
+                self.names[form] = name
+                return said
+        return None
+
+
+def _split(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> sp.Expr:
+    """Maxima, minima and choices between several variables as sums of products."""
+    if isinstance(expr, Binding) or sum(map(expr.has, noises)) < 2:
+        return expr
+    said = expr.func(*(_split(a, noises) if isinstance(a, sp.Expr) else a for a in expr.args))
+    if isinstance(said, sp.Max | sp.Min) and sum(any(a.has(z) for z in noises) for a in said.args) > 2:
+        raise DerivationError(
+            f"the {'largest' if isinstance(said, sp.Max) else 'smallest'} of more than two Gaussian variables has no rule for its mean; take that of two"
+        )
+    if isinstance(said, sp.Max | sp.Min) and len(said.args) == 2:
+        first, second = said.args
+        sign = 1 if isinstance(said, sp.Max) else -1
+        return second + sign * _positive_part(sign * (first - second))
+    if isinstance(said, sp.Piecewise) and len(said.args) <= _MOST:
+        left, parts = sp.S.One, []
+        for value, condition in said.args:
+            holds = _indicator(condition)
+            if holds is None:
+                return said
+            parts.append(left * holds * _split(value, noises))
+            left *= 1 - holds
+        return sp.Add(*parts)
+    return said
+
+
+def _positive_part(u: sp.Expr) -> sp.Expr:
+    return sp.Piecewise((0, u <= 0), (u, True))
+
+
+def _indicator(condition: sp.Basic) -> sp.Expr | None:
+    """1 where a condition holds, 0 elsewhere: comparisons, and what and, or, not make of them."""
+    if condition in (sp.true, sp.false):
+        return sp.S.One if condition == sp.true else sp.S.Zero
+    if isinstance(condition, Relational):
+        return sp.Piecewise((1, condition.func(condition.lhs - condition.rhs, 0)), (0, True))
+    if isinstance(condition, sp.And | sp.Or | sp.Not):
+        parts = [holds for part in condition.args if (holds := _indicator(part)) is not None]
+        if len(parts) < len(condition.args):
+            return None
+        if isinstance(condition, sp.And):
+            return sp.Mul(*parts)
+        both = reduce(lambda a, b: a * b, (1 - part for part in parts))
+        return both if isinstance(condition, sp.Not) else 1 - both
+    return None
