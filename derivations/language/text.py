@@ -179,7 +179,9 @@ class _Builder(ast.NodeVisitor):
             where = self.statements[-1] if self.statements else "the update"
             if _MATRIX.fullmatch(node.id):
                 close = f"a matrix is applied to something, such as {node.id}(x)"
-            advice = close if close.startswith(("close", "a matrix")) else "the symbols of a layer are x, eps, L, n and t"
+            advice = (
+                close if close.startswith(("close", "a matrix")) else "the symbols of a layer are x, eps, L, n and t"
+            )
             raise UnsafeExpression(f"{cause} in {where}; {advice}")
         return _SYMBOLS[node.id]
 
