@@ -6,6 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
+from derivations.errors import unknown
+
 #: Documents, by suffix, and the format that each is.
 DOCUMENTS = {".tex": "latex", ".typ": "typst", ".txt": "text", ".json": "json"}
 
@@ -49,7 +51,8 @@ def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = (),
     path = Path(out)
     if suffixes and path.suffix not in suffixes:
         hint = f"{option} must end in {' or '.join(suffixes)}"
-        raise ValueError(f"unknown suffix {path.suffix!r}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}")
+        cause = unknown("suffix", path.suffix, suffixes).split("; known")[0]
+        raise ValueError(f"{cause}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}")
     folder = path.absolute().parent
     if path.is_dir():
         raise ValueError(f"{out} is a folder; name a file in {option}")
