@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import sympy as sp
+from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
 
 class PowerExponential(NamedTuple):
@@ -78,10 +79,38 @@ def antiderivative(expr: sp.Expr, p: sp.Symbol, nonzero: set[sp.Expr]) -> sp.Exp
     if all(term is not None for term in terms):
         found = [_one(term, p, nonzero) for term in terms if term is not None]
         return None if None in found else sp.Add(*(f for f in found if f is not None))
+    value = _searched(expr, p)
+    if value is None or value.has(sp.Integral, sp.Piecewise, sp.RootSum, sp.uppergamma, sp.expint, sp.I):
+        return None
+    return value
+
+
+def _searched(expr: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
+    """By partial fractions, in p or in an exponential of it; else by SymPy's rules, where their search ends."""
+    if expr.is_rational_function(p):
+        return sp.integrate(expr, p)
+    u = sp.Dummy("u", positive=True)
+    rate, opened = _in_exponential(expr, p, u)
+    if opened is not None:
+        return sp.integrate(sp.cancel(opened / (rate * u)), u).subs(u, sp.exp(rate * p))
+    curved = expr.atoms(sp.exp, sp.sin, sp.cos, HyperbolicFunction)
+    if any(not inner.is_polynomial(p) for node in curved for inner in node.args):
+        return None  # an exponential of an arctangent, say, over which the rules go round in circles
     from sympy.integrals.manualintegrate import manualintegrate
 
-    value = sp.integrate(expr, p) if expr.is_rational_function(p) else manualintegrate(expr, p)
-    return None if value.has(sp.Integral, sp.Piecewise, sp.uppergamma, sp.expint, sp.I) else value
+    return manualintegrate(expr, p)
+
+
+def _in_exponential(expr: sp.Expr, p: sp.Symbol, u: sp.Symbol) -> tuple[sp.Expr, sp.Expr | None]:
+    """The rate k of an exponential u = exp(k p) in which a formula is rational, and the formula in it; None where there is none."""
+    written = sp.powsimp(expr.rewrite(sp.exp)) if expr.has(HyperbolicFunction) else expr
+    slopes = {node: sp.diff(node.args[0], p) for node in written.atoms(sp.exp) if node.has(p)}
+    if not slopes or any(not k.is_Rational for k in slopes.values()):
+        return sp.S.Zero, None
+    rate = sp.gcd_list(list(slopes.values()))
+    powers = {node: sp.exp(node.args[0].subs(p, 0)) * u ** (k / rate) for node, k in slopes.items()}
+    opened = written.xreplace(powers)
+    return rate, opened if opened.is_rational_function(u) and not opened.has(p) else None
 
 
 def _one(term: PowerExponential, p: sp.Symbol, nonzero: set[sp.Expr]) -> sp.Expr | None:

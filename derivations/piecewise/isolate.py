@@ -31,6 +31,7 @@ _NEAR = 40  # and within 2^-40 of a finite end the expansion there
 _FINEST = 44  # times a cell is halved
 _MOST_OPERATIONS = 60  # of a formula that is brought over one denominator
 _MOST_FORMS = 3
+_T = sp.Dummy("T", real=True)
 _ORDER = 6  # of the Taylor coefficients looked at around a known zero
 _CANDIDATES = tuple(
     sp.Rational(p, q) for p, q in ((0, 1), (1, 1), (-1, 1), (2, 1), (-2, 1), (1, 2), (-1, 2), (3, 1), (-3, 1))
@@ -100,12 +101,11 @@ def _between(
 def _forms(expr: sp.Expr, x: sp.Symbol, budget: Budget) -> list[IntervalFunction]:
     """Formulas that vanish wherever this one does and in which terms cancel less.
 
-    Over one denominator, and relative to each exponential; and A² − B²r for A + B√r.
+    Over one denominator, and relative to each exponential; A² − B²r for A + B√r; and relative to the limits of each erf and tanh.
     """
-    if expr.count_ops() > _MOST_OPERATIONS:
-        return []
-    found = _conjugates(expr, x)
-    if expr.has(sp.exp):
+    found, short = _from_limits(expr, x), expr.count_ops() <= _MOST_OPERATIONS
+    found += _conjugates(expr, x) if short else []
+    if short and expr.has(sp.exp):
         numerator = sp.expand_mul(sp.numer(sp.together(expr)))
         factors = [f for term in sp.Add.make_args(numerator) for f in sp.Mul.make_args(term)]
         exponentials = [f for f in dict.fromkeys(factors) if isinstance(f, sp.exp) and f.has(x)][:_MOST_FORMS]
@@ -122,6 +122,22 @@ def _conjugates(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
         with_root = [term for term in terms if root in sp.Mul.make_args(term)]
         rest = sp.Add(*(term for term in terms if term not in with_root))
         found.append(sp.expand(rest**2) - sp.expand(sp.Add(*(term / root for term in with_root)) ** 2 * root.base))
+    return found
+
+
+def _from_limits(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
+    """(A − sB) + B (T + s) for A + BT, where T tends to ±1 and s is 1 or −1, so that A and sB have terms in common."""
+    found = []
+    nodes = [node for node in expr.atoms(sp.erf, sp.tanh) if node.has(x)]
+    for node in sorted(nodes, key=sp.default_sort_key)[:_MOST_FORMS]:
+        rest, slope = (sp.diff(sp.expand(expr.xreplace({node: _T})), _T, k) for k in (0, 1))
+        if slope.has(_T):
+            continue
+        rest = rest.xreplace({_T: sp.S.Zero})
+        for sign_ in (1, -1):
+            left = sp.expand(rest - sign_ * slope)
+            if (rest.has(x) and not left.has(x)) or len(sp.Add.make_args(left)) < len(sp.Add.make_args(rest)):
+                found.append(left + slope * (node + sign_))
     return found
 
 

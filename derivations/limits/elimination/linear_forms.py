@@ -45,13 +45,14 @@ def in_linear_forms(
     (True, 2*s)
     """
     forms = _Forms(tuple(noises))
-    found = forms.said(_split(sp.powsimp(expr, combine="exp", deep=True), noises))
+    found = forms.said(_split(_factored(sp.powsimp(expr, combine="exp", deep=True)), noises))
     if found == expr:
         return None
     for form, name in forms.names.items():
-        first = next(a for a in noises if form.has(a))
-        if found.is_polynomial(first):  # the rest of the combination cancels where the function is of no other
-            found = found.xreplace({first: name - form + first})
+        plain = next((a for a in noises if form.has(a) and found.is_polynomial(a)), None)
+        if plain is not None:  # the rest of the combination cancels where it multiplies a function of it
+            share = form.coeff(plain)
+            found = found.xreplace({plain: (name - form) / share + plain})
     used = [u for u in (*noises, *forms.names.values()) if found.has(u)]
     return found, *_lettered(forms.covariances(covariance), used)
 
@@ -112,6 +113,12 @@ class _Forms:
                 self.names[form] = name
                 return said
         return None
+
+
+def _factored(expr: sp.Expr) -> sp.Expr:
+    """Denominators that were multiplied out as products of functions of one variable each."""
+    below = {p: sp.factor_terms(p.base) ** p.exp for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    return expr.xreplace({power: said for power, said in below.items() if said != power})
 
 
 def _split(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> sp.Expr:

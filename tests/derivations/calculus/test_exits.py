@@ -1,9 +1,11 @@
 """Where and when a process leaves an interval, with symbols; every value against another way to it, and a wrong one beside it."""
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 from mpmath import mp
+from scipy.linalg import solve_banded
 
 from derivations.calculus.exits import hitting_probability, mean_exit_time
 from derivations.calculus.iterated import IteratedIntegral
@@ -232,6 +234,28 @@ def test_a_scale_function_of_whole_index_is_left_as_an_integral():
     up = hitting_probability(Diffusion((p,), [2 * (1 - p)], [[p]], HALF), ONE, sp.S.Half, TWO)
     below, whole = (mp.quad(lambda z: mp.exp(4 * z) / z**4, [0.5, end]) for end in (1, 2))
     assert abs(mpmath.mpf(str(up.n(15))) - below / whole) < 1e-12
+
+
+def by_differences(drift, variance, ends, n=4000):
+    """The mean exit time on a grid, by central differences."""
+    grid = np.linspace(*ends, n + 1)
+    step = grid[1] - grid[0]
+    mu, var = (np.broadcast_to(sp.lambdify(x, e)(grid[1:-1]), n - 1) for e in (drift, variance))
+    bands = np.zeros((3, n - 1))
+    bands[0, 1:] = (var / 2 / step**2 + mu / 2 / step)[:-1]
+    bands[1] = -var / step**2
+    bands[2, :-1] = (var / 2 / step**2 - mu / 2 / step)[1:]
+    return np.interp(0.75, grid[1:-1], solve_banded((1, 1), bands, -np.ones(n - 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "drift"), [(sp.tanh(x), -sp.tanh(x)), (1 + x**2, sp.S.Half)])
+def test_exit_times_over_which_sympys_rules_go_round_in_circles(noise, drift):
+    # powers of tanh, and exponentials of an arctangent
+    found = mean_exit_time(Diffusion((x,), [drift], [[noise**2]]), sp.Rational(3, 4), sp.S.Half, sp.Rational(7, 4))
+    value = float(found.n(10))
+    assert abs(value / by_differences(drift, noise**2, (0.5, 1.75)) - 1) < 1e-5  # (step / scale)² of the differences
+    assert abs(value / by_differences(-drift, noise**2, (0.5, 1.75)) - 1) > 1e-2
 
 
 def test_levels_out_of_order_or_outside_are_refused():

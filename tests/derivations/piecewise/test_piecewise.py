@@ -188,6 +188,16 @@ def test_zeros_that_a_conjugate_rules_out():
     assert zeros(x - 3 + sp.sqrt(x**2 + 4), x).zeros == (R(5, 6),)
 
 
+@pytest.mark.parametrize("bend", [sp.erf(x / 2 + R(3, 5)), sp.tanh(x / 2 + x**3 / 20)])
+def test_zeros_where_a_product_was_multiplied_out(bend):
+    # at -1e18 rounding of the two large terms is larger than their sum, which is small
+    step = sp.expand((x / 2 + R(3, 5)) * (1 + bend))
+    (root,) = zeros(step - sp.exp(2), x).zeros
+    assert abs(step.subs(x, root.n(30)).n(25) - sp.exp(2).n(25)) < R(1, 10**20)
+    assert zeros(step - sp.exp(2), x).doubt == ""
+    assert zeros(step + 1, x) == Found(())  # it is above -1 everywhere
+
+
 GROWTHS = [
     (sp.log(1 + sp.exp(x)), (-sp.oo, 0), (1, sp.oo)),
     (x / (1 + sp.exp(-x)), (-sp.oo, 0), (1, sp.oo)),
