@@ -13,6 +13,7 @@ import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
+from derivations.gaussian.node import GaussianMean
 from derivations.limits.elimination.wick import gaussian_mean
 
 
@@ -48,6 +49,8 @@ class MeanFieldLaw:
         body = body.subs(centred, simultaneous=True)
         if not used:
             return body
+        if any(mean.has(*(variables[a] for a in used)) for mean in body.atoms(GaussianMean)):
+            return self._of_many(body, [(a, variables[a]) for a in used], evaluate)
         if len(used) == 1:
             (a,) = used
             return expect(body, variables[a], self.covariance(a, a), evaluate=evaluate)

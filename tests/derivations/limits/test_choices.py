@@ -99,6 +99,36 @@ def test_one_matrix_reads_positions_that_are_mixed(function):
         assert abs(products.mean() - 1.1 * float(value)) > 4.5 * error
 
 
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("relu(x + B(x))", lambda x, b: np.maximum(x + b, 0)),
+        ("max(x, B(x))", np.maximum),
+        ("where(x > B(x), x, 2*B(x))", lambda x, b: np.where(x > b, x, 2 * b)),
+    ],
+)
+def test_the_state_meets_what_a_matrix_puts_out(text, made):
+    rng, gram = np.random.default_rng(4), np.array([[1, 0.5], [0.5, 1.5]])
+    limit = derive(Network(f"x + eps*A({text})", width=sp.oo, inputs=2)).limit
+    found = [float(value) for value in compile_expression(limit.states, list(limit.drift))(*gram[np.triu_indices(2)])]
+    hidden = made(*(rng.multivariate_normal(np.zeros(2), gram, size=200_000) for _ in range(2)))
+    for value, (a, b) in zip(found, ((0, 0), (0, 1), (1, 1)), strict=True):
+        products = hidden[:, a] * hidden[:, b]
+        error = products.std() / np.sqrt(len(products))
+        assert abs(products.mean() - value) < 4.5 * error
+        assert abs(products.mean() - 1.1 * value) > 4.5 * error
+
+
+def test_what_is_nothing_on_each_piece_is_nothing():
+    for text in ("abs(x)*sign(x) + eps*A(x)", "relu(x) - relu(-x) + eps*A(x)"):
+        assert derive(Network(text, width=sp.oo)).limit == derive(Network("x + eps*A(x)", width=sp.oo)).limit
+    for text in ("abs(x + eps*A(x))*sign(x)", "abs(x + eps*A(x)) - abs(x) + x", "abs(x)*sign(x + eps*A(x))"):
+        with pytest.raises(DerivationError, match="a kink moves with ε"):
+            derive(Network(text, width=3))
+    with pytest.raises(DerivationError, match=r"the increment at ε = 0 is -x \+ Abs\(x\), not 0"):
+        derive(Network("abs(x) + eps*A(x)", width=3))
+
+
 def test_a_choice_by_what_another_mean_is_over_is_left_to_that_mean():
     x, z = sp.symbols("x z", real=True)
     inner = expect(sp.Piecewise((x, sp.tanh(z) + z > 1), (sp.tanh(z), True)), z)
