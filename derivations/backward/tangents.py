@@ -106,9 +106,10 @@ class TangentGram(Shown):
             If it moves with the state.
         """
         found = sp.cancel(self.process.drift[2] / self.process.states[2])
-        if found.free_symbols & {*self.process.states, self.process.time}:
+        if moving := found.free_symbols & {*self.process.states, self.process.time}:
             raise NotClosed(
-                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the state; simulate the process of state "
+                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the "
+                f"{'depth' if moving == {self.process.time} else 'state'}; simulate the process of state "
                 "and tangent, jacobian(network).process"
             )
         return found
