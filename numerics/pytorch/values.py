@@ -194,7 +194,10 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
         pair = [v.axes[place - count + len(v.axes)] if place - count + len(v.axes) >= 0 else ONE for v in (a, b)]
         chosen = pair[0] if pair[1] == ONE else pair[1]
         if pair[0] != pair[1] and ONE not in pair:
-            raise ValueError(f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation")
+            given = "; given numbers are read as ones of neurons, and those that differ between positions have no rule"
+            raise ValueError(
+                f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation{given if NEURONS in pair else ''}"
+            )
         axes.append(chosen)
         if isinstance(chosen, int):
             for shape, own in zip(shapes, pair, strict=True):
