@@ -235,12 +235,12 @@ _SIMPLE = 4096
 
 
 def number(value: float) -> sp.Expr:
-    """A float as the root of a simple fraction that has all its sixteen digits, else as the decimal of seven, which single precision holds."""
+    r"""A float as the root of a simple fraction, also over :math:`\pi`, that has all its sixteen digits, else as the decimal of seven."""
     short = sp.Rational(f"{value:.7g}")
     if float(short) == value or not isinstance(value, float) or not isfinite(value):
         return short
-    for degree in (2, 4):
-        power = Fraction(value**degree).limit_denominator(_SIMPLE)
-        if abs(float(power) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
-            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator), degree)
+    for degree, unit in ((2, sp.S.One), (4, sp.S.One), (2, 1 / sp.pi)):
+        power = Fraction(value**degree / float(unit)).limit_denominator(_SIMPLE)
+        if abs((float(power) * float(unit)) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
+            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator) * unit, degree)
     return short
