@@ -23,6 +23,7 @@ _MOST_OPERATIONS = 120  # of a formula that is looked at
 _TERMS = 12
 _NEAR = sp.Rational(1, 2**20)  # (2^-20)^12 is below the 65 digits that the many-digit target computes with
 _KINKED = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise)
+_BELOW = {sp.coth: sp.tanh, sp.csch: sp.sinh, sp.cot: sp.tan, sp.csc: sp.sin}
 _X = sp.Symbol("x", real=True)
 
 
@@ -37,6 +38,7 @@ def exact_limits(expr: sp.Expr) -> sp.Expr:
     >>> exact_limits(sp.sin(x) / x).args[0].expr.subs(x, 0)
     1
     """
+    expr = as_quotients(expr)
     if not (isinstance(expr, sp.Expr | ExprCondPair) and may_be_singular(expr)):
         return expr
     if isinstance(expr, sp.Expr) and len(expr.free_symbols) == 1:
@@ -45,6 +47,23 @@ def exact_limits(expr: sp.Expr) -> sp.Expr:
         if branches:
             return sp.Piecewise(*branches, (expr, True), evaluate=False)
     return expr.func(*map(exact_limits, expr.args)) if expr.args else expr
+
+
+def as_quotients(expr: sp.Expr) -> sp.Expr:
+    """The formula with coth, csch, cot and csc as what they divide by, so that their poles are seen.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> as_quotients(x * sp.coth(x)), as_quotients(sp.tanh(x))
+    (x/tanh(x), tanh(x))
+    """
+    inverses = {
+        node: 1 / below(node.args[0])
+        for name, below in _BELOW.items()
+        for node in (expr.atoms(name) if isinstance(expr, sp.Basic) else ())
+    }
+    return expr.xreplace(inverses) if inverses else expr
 
 
 def may_be_singular(expr: sp.Expr) -> bool:

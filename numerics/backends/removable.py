@@ -18,10 +18,10 @@ import sympy as sp
 from mpmath import mp
 
 from numerics.backends.kinks import Where
-from numerics.backends.limits import may_be_singular, removable
+from numerics.backends.limits import as_quotients, may_be_singular, removable
 
 _TERMS, _POINTS = 16, 64  # of the polynomial; on the circle
-_DIGITS = 60
+_DIGITS, _MANY_DIGITS = 60, 200
 _RADII = tuple(mpmath.mpf(2) ** -k for k in (1, 2, 4, 6, 9))
 _BITS = 58  # of the last two coefficients, which are left out of the estimate, relative to the first
 _NOT_ANALYTIC = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise, sp.re, sp.im, sp.arg, sp.conjugate, Where)
@@ -62,6 +62,7 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
     >>> removable_points(sp.cos(x) / x) == sp.cos(x) / x
     True
     """
+    expr = as_quotients(expr)
     if not may_be_singular(expr):
         return expr
     if len(expr.free_symbols) == 1:
@@ -135,9 +136,10 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
         return None
     try:
         function = sp.lambdify(variable, expr, "mpmath")
+        with mp.workdps(_MANY_DIGITS):  # a derivative divides by powers
+            near, nearer = (function(mp.mpf(point.p) / point.q + mp.mpf(10) ** -k) for k in (18, 21))
         with mp.workdps(_DIGITS):
             at = mp.mpf(point.p) / point.q
-            near, nearer = (function(at + mp.mpf(10) ** -k) for k in (18, 21))
             if abs(near - nearer) > mp.mpf(10) ** -6 * (1 + abs(nearer)):
                 return None  # a pole: nothing to integrate for
             if not _is_real_beside(function, at, abs(near)):

@@ -18,6 +18,9 @@ LIMITS = [
     (sp.Max(x, 0) ** 2 / x, 0, 0),
     (sp.tanh(x - 1) / (x - 1), 1, 1),
     ((1 - sp.cos(x)) / x**2, 0, sp.Rational(1, 2)),
+    (x * sp.coth(x), 0, 1),
+    (x * sp.csc(2 * x), 0, sp.Rational(1, 2)),
+    (sp.diff((1 - sp.cos(x)) / x**2, x), 0, 0),  # beside which 60 digits of (1 − cos x)/x³ cancel
 ]
 
 
@@ -57,8 +60,9 @@ def test_a_root_of_the_variable_has_no_series_in_it(monkeypatch):
     assert tried
 
 
-def test_poles_are_no_removable_points():
-    f = compile_expression((x,), sp.cos(x) / x, "mpmath")
+@pytest.mark.parametrize("expr", [sp.cos(x) / x, sp.coth(x), sp.cot(x)])
+def test_poles_are_no_removable_points(expr):
+    f = compile_expression((x,), expr, "mpmath")
     with pytest.raises(ZeroDivisionError):
         f(0)
 
