@@ -171,7 +171,20 @@ class Binding(sp.Expr):
 
 
 def called(node: sp.Expr, printer: Any, function: str) -> str:
-    """A call of an evaluating function with the node's text and its parameters."""
-    parameters = sorted(node.free_symbols, key=sp.default_sort_key)
-    text = repr(sp.srepr(sp.Tuple(node, *parameters)))
-    return f"{printer._module_format(function)}({', '.join([text, *map(printer._print, parameters)])})"
+    """A call of an evaluating function with the node's text and its parameters; what only code can say is a parameter."""
+    parts = {part: sp.Symbol(f"_{k}", real=True) for k, part in enumerate(_of_code(node))}
+    said, back = node.xreplace(parts), {name: part for part, name in parts.items()}
+    parameters = sorted(said.free_symbols, key=sp.default_sort_key)
+    text = repr(sp.srepr(sp.Tuple(said, *parameters)))
+    values = (printer._print(back.get(parameter, parameter)) for parameter in parameters)
+    return f"{printer._module_format(function)}({', '.join([text, *values])})"
+
+
+def _of_code(node: sp.Basic) -> list[sp.Basic]:
+    """The outermost parts that are marked as ones of code, such as a value where a condition holds and another elsewhere."""
+    walk, found = sp.preorder_traversal(node), list[sp.Basic]()
+    for part in walk:
+        if getattr(part, "is_of_code", False):
+            walk.skip()
+            found += [part] * (part not in found)
+    return found

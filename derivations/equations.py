@@ -65,16 +65,17 @@ def neuron_lines(
         brownian = DifferentialOf(indexed("B", (time,), above))
         return (differential(name, drift[0].subs(at), root(covariance[0, 0], neuron[0]).subs(at), brownian),)
     lines = []
-    at = {x: indexed("X", (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
+    own = () if size == 1 else ("i",)
+    at = {x: indexed("X", own or (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
     unit = DT if size == 1 else Juxtaposed(indexed("delta", ("i", "k")), DT)
     for a in range(len(neuron)):
         for b in range(a, len(neuron)):
-            lower = ((), ()) if size == 1 else (("i",), ("k",))
+            lower = (own, own and ("k",))
             pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
             if not covariance.is_zero_matrix:
                 lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
         if drift[a] != 0:
-            left = expected(DifferentialOf(indexed("X", (), (sp.Integer(a + 1),))), letter("X"))
+            left = expected(DifferentialOf(indexed("X", own, (sp.Integer(a + 1),))), letter("X"))
             lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
     return tuple(lines)
 

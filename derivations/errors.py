@@ -108,8 +108,12 @@ class UnsafeExpression(DerivationError):
     """Text that is not a plain formula in one variable; it was refused without being evaluated."""
 
 
+#: Characters of names that are listed.
+_LINE = 90
+
+
 def unknown(what: str, given: object, known: Iterable[str]) -> str:
-    """The message for a word that is none of those known: the cause, then at most three names.
+    """The message for a word that is none of those known: the cause, then close names, or all where they are few.
 
     Parameters
     ----------
@@ -118,7 +122,7 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     given : object
         What came.
     known : iterable of str
-        The words that are known; they are listed if there are at most three, else only those that are close.
+        The words that are known; where none is close they are listed, if that is at most a line.
 
     Examples
     --------
@@ -131,7 +135,8 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     shown = given if not isinstance(given, str) or len(given) <= 60 else given[:57] + "..."
     lower = {name.lower(): name for name in names}
     close = [lower[found] for found in get_close_matches(given.lower(), lower, 3)] if isinstance(given, str) else []
-    hint = f"; close names: {', '.join(close)}" if close else f"; known: {', '.join(names)}" if len(names) <= 3 else ""
+    every = ", ".join(names)
+    hint = f"; close names: {', '.join(close)}" if close else f"; known: {every}" if len(every) <= _LINE else ""
     return f"unknown {what} {shown!r}{hint}"
 
 

@@ -120,15 +120,16 @@ class CoordinateSum(Encloses, Binding):
             and {e for e, _ in self.body.args} == {sp.S.Zero, sp.S.One}
         )
 
-    def generic(self) -> sp.Expr:
-        """The summand at neuron j, for printing beside neuron i."""
+    def generic(self, state: str = "x") -> sp.Expr:
+        """The summand at neuron j, for printing beside neuron i; a capital X has the index of a neuron where equations have it."""
         inputs = self.bound_symbols
-        names = [f"x_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else ["x_j"]
+        alone = "X^j" if state == "X" else f"{state}_j"
+        names = [f"{state}_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else [alone]
         return self.at(printed_symbols(names, self))
 
-    def printed(self) -> tuple[sp.Expr, sp.Basic | None]:
+    def printed(self, state: str = "x") -> tuple[sp.Expr, sp.Basic | None]:
         """The summand at neuron j, and the condition on j outside of which it is 0, or None."""
-        body = self.generic()
+        body = self.generic(state)
         if isinstance(body, sp.Piecewise) and len(body.args) == 2 and sp.S.Zero in (body.args[0][0], body.args[1][0]):
             (first, condition), (second, _) = body.args
             return (first, condition) if second == 0 else (second, sp.Not(condition))
@@ -142,7 +143,7 @@ class CoordinateSum(Encloses, Binding):
     _pythoncode = _mpmathcode = _numpycode
 
     def _latex(self, printer: Printer) -> str:
-        (body, condition), n = self.printed(), printer._print(self.width)
+        (body, condition), n = self.printed(_state(printer)), printer._print(self.width)
         if condition is not None:
             where = printer._print(condition)
             return (
@@ -154,10 +155,15 @@ class CoordinateSum(Encloses, Binding):
         return rf"\sum_{{j=1}}^{{{n}}} " + (rf"\left({inner}\right)" if isinstance(body, sp.Add) else inner)
 
     def _sympystr(self, printer: Printer) -> str:
-        body, condition = self.printed()
+        body, condition = self.printed(_state(printer))
         if condition is not None and body == 1:
             return f"Count_j({printer._print(condition)})"
-        return f"Sum_j({printer._print(body if condition is None else self.generic())})"
+        return f"Sum_j({printer._print(body if condition is None else self.generic(_state(printer)))})"
+
+
+def _state(printer: Printer) -> str:
+    """The letter of the state: that of the equations in printers that have the setting ``state``."""
+    return str(printer._settings.get("state", "x"))
 
 
 def written_out(expr: sp.Expr, neurons: Sequence[Sequence[sp.Expr]]) -> sp.Expr:

@@ -28,7 +28,7 @@ from derivations.symbols import correlation
 from derivations.symbols import depth as layers
 from derivations.symbols import time as free_time
 from numerics import given
-from numerics.choices import Choice
+from numerics.choices import Choice, can_be, usual_bounds
 from numerics.compile import compile_expression
 from numerics.compile.parameters import with_number
 from numerics.crossings import COARSE, FINE, MOST_TURNS, crossings, spaced, turns
@@ -88,8 +88,8 @@ def choose(
     norm0, correlation0 : float
         Where both inputs start, or the positions of one.
     bounds : pair of float, optional
-        Between which the parameter is sought: by default 1/100 and 100 for a positive one, −10 and 10 for others; for a depth from 1 to 100 times
-        the width, or times from 1/100 to 100.
+        Between which the parameter is sought: by default 1/100 and 100 for a positive one, 0 and 100 for one that is not negative, both with
+        the other sign where that is known, −10 and 10 for others; for a depth from 1 to 100 times the width, or times from 1/100 to 100.
     samples, seed : int
         Of paths, where the statistic has no law of its own.
 
@@ -352,13 +352,17 @@ class Question:
 
     def checked_bounds(self, bounds: tuple[float, float] | None) -> tuple[float, float]:
         """Two numbers in order."""
+        if self.parameter.is_integer and not self.of_depth:
+            raise ValueError(
+                f"real numbers are sought, and {self.parameter} is declared as a whole number; declare it real"
+            )
         if bounds is None:
             most = 100.0 * float(self.net.width) if self.is_joint else 100.0
             if self.of_depth:
                 return (1.0 if self.is_joint else 0.01), most
-            return (0.01, 100.0) if self.parameter.is_positive else (-10.0, 10.0)
+            return usual_bounds(self.parameter)
         low, high = map(float, bounds)
-        if not -np.inf < low < high < np.inf or (low <= 0 and (self.parameter.is_positive or self.of_depth)):
+        if not -np.inf < low < high < np.inf or not (low > 0 if self.of_depth else can_be(self.parameter, low, high)):
             raise ValueError(f"bounds must be two numbers in order that {self.parameter} can have, got {bounds}")
         return low, high
 

@@ -129,9 +129,11 @@ def shaped(
         return activation
     slopes = c_plus is not None and c_minus is not None
     if activation.rates or slopes == (a is not None) or (c_plus is None) != (c_minus is None):
+        said = (("c_plus", c_plus), ("c_minus", c_minus), ("a", a))
+        given = ", ".join(f"{name}={value}" for name, value in said if value is not None)
         raise DerivationError(
             "a shaping needs either c_plus and c_minus (slopes 1 + c/√n) or a (s φ(x/s) with s = a√n), "
-            f"got c_plus={c_plus}, c_minus={c_minus}, a={a} for {activation}"
+            f"got {given or 'none of them'} for {activation}"
         )
     if not slopes:
         return shaped_smooth(activation, a, rate)

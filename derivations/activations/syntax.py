@@ -55,9 +55,7 @@ def syntax(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # about odd literals such as 1if: they are refused below or above
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise UnsafeExpression(
-            f"{shorten(text)} does not parse ({type(error).__name__}); check operators, commas and parentheses"
-        ) from error
+        raise UnsafeExpression(f"{shorten(text)} does not parse; check operators, commas and parentheses") from error
     level, nodes = [body], 0
     for _ in range(MAX_DEPTH + 1):
         nodes += len(level)

@@ -11,7 +11,7 @@ from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import gelu
 from derivations.architectures.blocks import MLPBlock
-from derivations.architectures.branch import Block
+from derivations.architectures.branch import Block, hidden_neurons
 from derivations.architectures.convolutional import checked_sizes
 from derivations.architectures.network import grid_of
 from derivations.decimals import exact_decimals
@@ -157,7 +157,7 @@ class TransformerBlock(AttentionBlock):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
-        object.__setattr__(self, "hidden", exact_decimals(self.hidden))
+        object.__setattr__(self, "hidden", hidden_neurons(self.hidden))
         super().__post_init__()
 
     def perceptron(self, body: sp.Expr) -> sp.Expr:

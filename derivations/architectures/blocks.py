@@ -11,8 +11,7 @@ from derivations.activations.base import Activation
 from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import silu
-from derivations.architectures.branch import Block
-from derivations.decimals import exact_decimals
+from derivations.architectures.branch import Block, hidden_neurons
 from derivations.symbols import state
 from derivations.symbols import width as n
 
@@ -28,7 +27,7 @@ class _Hidden(Block):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
-        object.__setattr__(self, "hidden", exact_decimals(self.hidden))
+        object.__setattr__(self, "hidden", hidden_neurons(self.hidden))
         super().__post_init__()
 
     @abstractmethod

@@ -114,3 +114,24 @@ class Block(Recipe):
     def dropped(self, body: sp.Expr, name: str = "d") -> sp.Expr:
         """Neurons inside the branch after dropout."""
         return body if self.keep == 1 else dropout(body, self.keep, name=name)
+
+
+def hidden_neurons(given: object) -> sp.Expr:
+    """How many hidden neurons a block has, exactly.
+
+    Raises
+    ------
+    DerivationError
+        For a number that is none of neurons.
+
+    Examples
+    --------
+    >>> hidden_neurons(3)
+    3
+    """
+    size = exact_decimals(given)
+    if size.is_number and not (size.is_integer and size.is_positive):
+        raise DerivationError(
+            f"hidden must be a positive whole number of neurons, or a multiple of n, got hidden={given}"
+        )
+    return size

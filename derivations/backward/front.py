@@ -320,7 +320,13 @@ def jacobian(network: Recipe, order: str | None = None) -> Jacobian | WideJacobi
 
 def _require_tangents(program: Program) -> None:
     """Functions are real, do not jump, and have slopes whose squares have a mean: tangents of neurons that pass a point where they have none explode."""
-    moving = of_one_moving_neuron(program)
-    require_real(moving)
-    require_slopes(moving)
-    require_square_slopes(moving, "Jacobian")
+    require_real(program)
+    require_slopes(program)
+    require_square_slopes(program, "Jacobian")
+    try:
+        require_square_slopes(of_one_moving_neuron(program), "Jacobian")
+    except DerivationError as error:
+        raise DerivationError(
+            "an average over one neuron or two leaves a jump, as a norm of one neuron leaves its sign and a layer norm of two that of their difference: "
+            "its slope does not exist there, so a layer's derivative does not say how the network moves; take more neurons"
+        ) from error

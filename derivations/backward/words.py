@@ -20,7 +20,7 @@ from derivations.backward.volume import Isotropic, LogDeterminant
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm, NotClosed
 from derivations.explain.joint import joint_recursion_step
-from derivations.explain.statements import network_steps
+from derivations.explain.recursion import network_steps
 from derivations.limits.elimination.moments import state_averages
 from derivations.limits.joint_moments import JointMoments
 from derivations.notation.nodes import (

@@ -9,7 +9,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.dynamics.adjoint import Adjoint, Linear, ratio
-from derivations.explain.statements import network_steps
+from derivations.explain.recursion import network_steps
 from derivations.language.statements import Matrix, Mean
 from derivations.notation.nodes import (
     Angled,

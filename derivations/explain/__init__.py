@@ -21,7 +21,8 @@ if TYPE_CHECKING:
         width_steps,
     )
     from derivations.explain.norm import norm_steps
-    from derivations.explain.statements import ShownMoments, generic_program, network_steps
+    from derivations.explain.recursion import generic_program, network_steps
+    from derivations.explain.statements import ShownMoments
 
 __all__ = [
     "ShownMoments",
@@ -56,6 +57,7 @@ __getattr__, __dir__ = on_demand(
         "derivations.explain.law": "lamperti_step law_steps no_law_step",
         "derivations.explain.limit": "gram_limit_steps gram_step neuron_steps settling_step sub_process_step width_steps",
         "derivations.explain.norm": "norm_steps",
-        "derivations.explain.statements": "ShownMoments generic_program network_steps",
+        "derivations.explain.recursion": "generic_program network_steps",
+        "derivations.explain.statements": "ShownMoments",
     },
 )

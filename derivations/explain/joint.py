@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import sympy as sp
 
-from derivations.explain.statements import recursion_step
+from derivations.explain.recursion import recursion_step
 from derivations.gaussian import expect
 from derivations.language import Program, Weights
 from derivations.language.single import OneMatrixLayer

@@ -28,7 +28,7 @@ from derivations.notation.nodes import (
     indexed,
     letter,
 )
-from derivations.notation.plain import Words
+from derivations.notation.plain import Words, plain
 from derivations.notation.steps import Line, Step, Term, differential, equation, result
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import GRAM, depth, time, width
@@ -313,7 +313,7 @@ def sub_process_step(name: str, found: SubProcess) -> Step:
     shown = indexed(symbol, (time,)) if "_" not in symbol.name else symbol
     noise = _positive(found.variance, symbol)
     line = differential(shown, found.drift, noise, DB) if noise != 0 else equation(Rate(shown, time), found.drift)
-    left_over = ", ".join(map(str, found.left_over))
+    left_over = ", ".join(map(plain, found.left_over))
     verdict = (
         "The equation is closed: this is a process by itself."
         if found.closed

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sympy as sp
 
-from derivations.explain.statements import recursion_step
+from derivations.explain.recursion import recursion_step
 from derivations.exponents.at_point import PARAMETRIZATIONS, RULES, readout_exponent
 from derivations.exponents.moved import INPUT, READOUT, Moved, Power, StepVerdict
 from derivations.exponents.orders import Order

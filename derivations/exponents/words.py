@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sympy as sp
 
+from derivations.explain.recursion import recursion_step
 from derivations.explain.shares import with_named_shares
-from derivations.explain.statements import recursion_step
 from derivations.exponents.course import Course
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found, Verdict

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import mpmath as mp
 import sympy as sp
+from sympy.polys.matrices import DomainMatrix
 from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbols, printed_symbols
@@ -130,10 +131,37 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
     used = [i for i, z in enumerate(variables) if inside.has(z)]
     if not used:
         return constant * inside
-    node = GaussianJointExpectation(
-        sp.Lambda(tuple(variables[i] for i in used), inside), table.extract(used, used).as_immutable()
+    inside, names, table = _in_combinations(inside, [variables[i] for i in used], table.extract(used, used))
+    return constant * GaussianJointExpectation(sp.Lambda(tuple(names), inside), table.as_immutable())
+
+
+def _in_combinations(
+    body: sp.Expr, variables: Sequence[sp.Symbol], table: sp.Matrix
+) -> tuple[sp.Expr, Sequence[sp.Symbol], sp.Matrix]:
+    r"""A function of exponentials as one of the linear combinations :math:`Bz` in its exponents, of covariance :math:`BCB^\top`, where these are fewer.
+
+    So a score that is a sum over runs of neurons, as behind rotary positions, is one variable.
+    """
+    exponents = sorted({e.args[0] for e in body.atoms(sp.exp) if e.has(*variables)}, key=sp.default_sort_key)
+    forms = [[sp.diff(exponent, z) for z in variables] for exponent in exponents]
+    if not forms or not all(c.is_number and c.is_algebraic for form in forms for c in form):
+        return body, variables, table
+    reduced, pivots = (
+        DomainMatrix.from_list_sympy(len(forms), len(variables), forms, extension=True).to_field().transpose().rref()
     )
-    return constant * node
+    if len(pivots) >= len(variables):
+        return body, variables, table
+    names = [sp.Dummy(f"z{i}", real=True) for i in range(1, len(pivots) + 1)]
+    still, shares = dict.fromkeys(variables, sp.S.Zero), reduced.to_Matrix()
+    rule = {
+        sp.exp(exponent): sp.exp(exponent.xreplace(still) + sp.Add(*(shares[i, j] * w for i, w in enumerate(names))))
+        for j, exponent in enumerate(exponents)
+    }
+    made = body.xreplace(rule)
+    if made.has(*variables):
+        return body, variables, table
+    basis = sp.Matrix([forms[i] for i in pivots])
+    return made, names, (basis * table * basis.T).applyfunc(sp.expand)
 
 
 def _in_few_dimensions(function: sp.Lambda, covariance: sp.Matrix) -> tuple[Callable[..., mp.mpf], int]:

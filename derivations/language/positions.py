@@ -59,7 +59,8 @@ def position_matrix(entries: object) -> PositionMatrix:
             entry = function(_HERE, _THERE)
         except TypeError as error:
             raise DerivationError(
-                f"a matrix over positions is a function of two places, and it failed: {error}"
+                f"a matrix over positions is a function of two places, which are symbols, and it failed: {error}; say a condition with Piecewise, or "
+                "give the matrix itself"
             ) from error
         body = body_of(entry, "an entry of a matrix over positions is")
         return PositionMatrix(sp.Lambda((_HERE, _THERE), body))

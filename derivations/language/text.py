@@ -53,6 +53,13 @@ _WORDS: dict[str, Callable[..., sp.Expr]] = {
         attention, self_attention,
     )
 }  # fmt: skip
+#: What others call words of the language.
+_SPOKEN = {
+    "mean": "average(x)",
+    "avg": "average(x)",
+    "norm": "sqrt(average(x**2)), the norm over √n",
+    "rmsnorm": "rms_norm(x)",
+}
 _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPTIONS = tuple(word for word in signature(Weights.__new__).parameters if word not in ("cls", "name", "taps"))
 
@@ -170,7 +177,12 @@ class _Builder(ast.NodeVisitor):
         if node.id not in _SYMBOLS:
             cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
             where = self.statements[-1] if self.statements else "the update"
-            raise UnsafeExpression(f"{cause} in {where}; {close or 'the symbols of a layer are x, eps, L, n and t'}")
+            if _MATRIX.fullmatch(node.id):
+                close = f"a matrix is applied to something, such as {node.id}(x)"
+            advice = (
+                close if close.startswith(("close", "a matrix")) else "the symbols of a layer are x, eps, L, n and t"
+            )
+            raise UnsafeExpression(f"{cause} in {where}; {advice}")
         return _SYMBOLS[node.id]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> sp.Expr:
@@ -223,7 +235,10 @@ class _Builder(ast.NodeVisitor):
             return self._word(_WORDS[key(name)], arguments, options)
         if find(name) is None and key(name) not in IMPOSSIBLE:
             known = (*(word.__name__ for word in _WORDS.values()), *spellings())
-            raise UnsafeExpression(unknown("function", name, known))
+            instead = _SPOKEN.get(name.lower())
+            hint = f"write {instead}" if instead else f"if it is a matrix, write {name.upper()}"
+            cause = unknown("function", name, known)
+            raise UnsafeExpression(cause if "; " in cause else f"{cause}; {hint}")
         if any(isinstance(a, list) for a in (*arguments, *options.values())):
             _refuse(f"{name} is an activation and takes no lists", "write leaky_relu(x, 0.2)")
         if len(arguments) == 1 and not options and find(name) in ACTIVATIONS:
@@ -264,6 +279,9 @@ class _Builder(ast.NodeVisitor):
         name, parameters = word.__name__, signature(word).parameters.values()
         needed = [p.name for p in parameters if p.default is p.empty]
         known = [p.name for p in parameters if p.default is not p.empty and p.name != "names"]
+        bodies = {option: value for option, value in options.items() if option in needed[len(arguments) :]}
+        arguments = [*arguments, *(bodies[option] for option in needed if option in bodies)]
+        options = {option: value for option, value in options.items() if option not in bodies}
         if wrong := next((option for option in options if option not in known), None):
             raise UnsafeExpression(unknown(f"option of {name}", wrong, known))
         if len(arguments) != len(needed):

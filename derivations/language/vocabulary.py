@@ -101,6 +101,11 @@ def _factor(body: sp.Expr, keep: object, name: str | None, shared: bool, branch:
         or (1 - p).is_negative
     ):
         raise DerivationError(f"a probability of being kept must be above 0 and at most 1, got keep={p}")
+    if p.has(step, depth):
+        raise DerivationError(
+            f"a probability of being kept must not depend on the depth, got keep={p}: what is dropped ever more rarely makes jumps in the limit, "
+            "and diffusions have none"
+        )
     symbol = _named_after(body, p, shared, branch) if name is None else sp.Symbol(name)
     return Factor(symbol, p, sp.sympify(shared), sp.sympify(branch)) / p
 

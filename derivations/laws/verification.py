@@ -47,7 +47,7 @@ def _end_checks(law: Law, form: LampertiForm) -> tuple[Check, ...]:
         keeps = False if drift == 0 and not number.is_finite else way.keeps
         if keeps is not None:
             found = sp.Integer(end in atoms)
-            statement = f"atoms at {end}, as many as the local exponents there ask for"
+            statement = f"atoms at {str(end).replace('oo', '∞')}, as many as the local exponents there ask for"
             rows.append(Check(statement, found, sp.Integer(keeps), True, bool(found) == keeps))
     return tuple(rows)
 

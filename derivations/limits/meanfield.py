@@ -6,12 +6,15 @@ one layer adds noise that does not depend on the neuron's own state, and a drift
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.errors import DerivationError
+from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
+from derivations.gaussian.node import GaussianMean
+from derivations.limits.elimination.wick import gaussian_mean
 
 
 def mean_symbols(inputs: int) -> sp.ImmutableMatrix:
@@ -40,22 +43,29 @@ class MeanFieldLaw:
         return self.second[a, b] - self.mean[a] * self.mean[b]
 
     def average(self, body: sp.Expr, variables: dict[int, sp.Symbol], evaluate: bool = True) -> sp.Expr:
-        r"""The expectation of a function of at most two coordinates, a product of one of each; as nodes without ``evaluate``."""
+        r"""The expectation of a function of the coordinates, such as a product of one of each; as nodes without ``evaluate``."""
         used = [a for a in variables if body.has(variables[a])]
         centred = {variables[a]: variables[a] + self.mean[a] for a in used if self.mean[a] != 0}
         body = body.subs(centred, simultaneous=True)
         if not used:
             return body
+        if any(mean.has(*(variables[a] for a in used)) for mean in body.atoms(GaussianMean)):
+            return self._of_many(body, [(a, variables[a]) for a in used], evaluate)
         if len(used) == 1:
             (a,) = used
             return expect(body, variables[a], self.covariance(a, a), evaluate=evaluate)
+        if len(used) > 2:
+            return self._of_many(body, [(a, variables[a]) for a in used], evaluate)
         total = sp.S.Zero
         a, b = used
         block = sp.Matrix(2, 2, lambda i, j: self.covariance(used[i], used[j]))
         for term in sp.Add.make_args(body if body.is_Mul else sp.expand_mul(body)):
             constant, rest = term.as_independent(variables[a], variables[b], as_Add=False)
             if rest.has(variables[a]) and rest.has(variables[b]):
-                left, right = _apart(rest, variables[a], variables[b])
+                apart = _apart(rest, variables[a], variables[b])
+                if apart is None:
+                    return self._of_many(body, [(a, variables[a]) for a in used], evaluate)
+                left, right = apart
                 other = right.subs(variables[b], variables[a])
                 total += constant * expect_pair(left, other, variables[a], block, evaluate)
             else:
@@ -63,19 +73,19 @@ class MeanFieldLaw:
                 total += constant * expect(rest, variables[alone], self.covariance(alone, alone), evaluate=evaluate)
         return total
 
+    def _of_many(self, body: sp.Expr, variables: Sequence[tuple[int, sp.Symbol]], evaluate: bool) -> sp.Expr:
+        """Of centred coordinates that meet in functions of few linear combinations, as where positions are mixed."""
+        table = {(u, v): self.covariance(a, b) for a, u in variables for b, v in variables}
+        try:
+            return gaussian_mean(body, table, evaluate)
+        except DerivationError as error:
+            raise DerivationError(f"no rule is known for the Gaussian mean of {brief(body)}: {error}") from error
 
-def _apart(term: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr]:
-    """A function of x times one of y; a denominator that was multiplied out is factored.
 
-    Raises
-    ------
-    DerivationError
-        If it is no such product.
-    """
+def _apart(term: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:
+    """A function of x times one of y, or None; a denominator that was multiplied out is factored."""
     for factored in (False, True):  # slow where exponentials are multiplied out
         left, right = (sp.factor(term) if factored else term).as_independent(y, as_Add=False)
         if not right.has(x):
             return left, right
-    raise DerivationError(
-        f"no rule is known for the Gaussian mean of {term}, which is no product of functions of one input each"
-    )
+    return None

@@ -10,7 +10,7 @@ from sympy.core.relational import Relational
 
 from derivations.covariances import imaginary_point, may_leave_the_line
 from derivations.errors import DerivationError, brief
-from derivations.language.statements import Between, Mask, Mean, Program
+from derivations.language.statements import Between, Mask, Mean, Mix, Program
 from derivations.piecewise import analyse
 from derivations.symbols import state, step
 
@@ -28,7 +28,12 @@ def require_real(program: Program) -> None:
         Naming the function and a point.
     """
     neurons = {state, *(s.symbol for s in program.statements), *dict(program.others)}
-    averages = {s.symbol: sp.S.One for s in program.statements if isinstance(s, Mean)}  # norms are positive numbers
+    # norms are positive numbers, and so are sums of squares over positions
+    averages = {
+        s.symbol: sp.S.One
+        for s in program.statements
+        if isinstance(s, Mean) or (isinstance(s, Mix) and s.body.is_extended_nonnegative)
+    }
     for body in (*(s.body for s in program.statements if not isinstance(s, Mask | Between)), program.update):
         if may_leave_the_line(body):
             for part in _of_one_neuron(body.xreplace(averages | {step: sp.S.One}), neurons - averages.keys()):

@@ -11,7 +11,7 @@ import sympy as sp
 from derivations.affine import is_affine
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed, brief, require
+from derivations.errors import NotClosed, brief, require
 from derivations.gaussian import GaussianPairExpectation, SoftmaxMean
 from derivations.gaussian.pair import are_sums, has_quotients
 from derivations.language import Program
@@ -206,10 +206,6 @@ class MeanFieldLayer:
         key = node, tuple(x), inside
         if key not in self._averages:
             used = {a: v for a, v in enumerate(x) if node.body.has(v)}
-            if len(used) > 2:
-                raise DerivationError(
-                    f"no rule is known for the Gaussian mean of {brief(node.body)} over {len(used)} inputs"
-                )
             value = self.law.average(released(node.body), used, evaluate=inside)
             if inside and value.has(sp.Piecewise):
                 raise NotClosed(

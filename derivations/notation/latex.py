@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
+from derivations.notation.abbreviated import Abbreviations
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, without_questions
 from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
-from derivations.notation.typeset import INDENT, PAGE, size_of, typeset_width
+from derivations.notation.typeset import INDENT, PAGE, fits, size_of, typeset_width
 from derivations.sums import CoordinateSum
 
 #: Most lines of a display that is kept on one page.
@@ -30,6 +32,7 @@ _SIGNS = {
     "√": r"\surd",
     "∫": r"\int",
     "²": "^2",
+    "−": "-",
 }
 
 
@@ -37,6 +40,7 @@ class Printer(PatternPrinter, LatexPrinter):
     r"""SymPy's printer with the notation of the field: :math:`\log`, :math:`\Phi`, fractions that do not explode."""
 
     INDICES = ("{", "}", " ", ", ")
+    _default_settings: ClassVar[dict[str, Any]] = LatexPrinter._default_settings | {"state": "X"}
     PATTERNS: ClassVar[Mapping[str, str]] = {
         "DifferentialOf": r"\mathrm{d}«0»",
         "Rate": r"\mathrm{d}«0»/\mathrm{d}«1»",
@@ -125,6 +129,7 @@ def _term(term: Term, first: bool) -> str:
     return term.printed(first, latex, r"\,", (r"\left(", r"\right)"))
 
 
+@lru_cache(maxsize=256)
 def line_rows(line: Line) -> tuple[str, str, list[str]]:
     """The left side of a line, its relation, and the rows of its right side."""
     where = rf"{latex(line.where)}:\quad " if line.where is not None else ""
@@ -193,9 +198,20 @@ def numbered(lines: tuple[Line, ...], label: str) -> str:
     return f"{{{size}\n{display}}}" if size else display
 
 
+def fitting(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps with letters for parts of formulas that are wider than a page."""
+
+    def wide(lines: tuple[Line, ...]) -> list[Line]:
+        rows = list(map(line_rows, lines))
+        widest = max((left for left, *_ in rows), key=typeset_width, default="")
+        return [line for line, (*_, right) in zip(lines, rows, strict=True) if not fits([(widest, right)])]
+
+    return Abbreviations(steps, lambda part: typeset_width(latex(part)), wide).fitting()
+
+
 def body(steps: tuple[Step, ...], label: str = "eq") -> str:
     """The steps as paragraphs and displays, to paste into a document with amsmath and amssymb."""
-    return "\n\n".join(map(step_latex, steps, labels(steps, label)))
+    return "\n\n".join(map(step_latex, fitting(steps), labels(steps, label)))
 
 
 def document(title: str, steps: tuple[Step, ...]) -> str:

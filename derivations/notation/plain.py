@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
@@ -63,6 +63,7 @@ def under_one_root(product: sp.Mul, shown: Callable[[sp.Expr], str]) -> sp.Expr:
 class PlainPrinter(PatternPrinter, StrPrinter):
     """SymPy's text printer with Greek letters, intervals with brackets, and pieces in words."""
 
+    _default_settings: ClassVar[dict[str, Any]] = StrPrinter._default_settings | {"state": "X"}
     PATTERNS: ClassVar[Mapping[str, str]] = {
         "Reals": "the real line",
         "Contains": "«0» in «1»",
@@ -82,11 +83,14 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         "Transposed": "«0»ᵀ",
         "Norm": "‖«0»‖",
         "Remainder": "«0»(«1»)",
+        "KroneckerDelta": "δ_«0»«1»",
         "EvaluatedAt": "«0» at «1»",
     }
 
     def parenthesize(self, item: sp.Basic, level: int, strict: bool = False) -> str:
-        """A sum over the layer has a bracket of its own."""
+        """A sum over the layer has a bracket of its own; a letter with an upper index gets one in a power."""
+        if isinstance(item, sp.Symbol) and "^" in item.name and level >= PRECEDENCE["Pow"]:
+            return f"({self._print(item)})"
         return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
@@ -148,8 +152,8 @@ class PlainPrinter(PatternPrinter, StrPrinter):
 
     def _print_Total(self, expr: Total) -> str:
         body, index, _, more = expr.args
-        over = ", ".join(map(self._print, (index, *more)))
-        return f"Sum_{over} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
+        over = ",".join(map(self._print, (index, *more)))
+        return f"Sum_{f'{{{over}}}' if more else over} {self.parenthesize(body, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:
         return " ".join(self.parenthesize(a, PRECEDENCE["Mul"], strict=True) for a in expr.args)

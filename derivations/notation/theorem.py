@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import escaped, labels, line_rows, numbered, sentence
+from derivations.notation.latex import escaped, fitting, labels, line_rows, numbered, sentence
 from derivations.notation.steps import Line, Step
 from derivations.notation.typeset import PAGE, typeset_width
 
@@ -31,8 +31,9 @@ def document(
     caption : str
         What it shows.
     """
+    steps = fitting(tuple(steps))
     given, *rest = steps
-    label = dict(zip(map(id, steps), labels(tuple(steps), "eq"), strict=True))
+    label = dict(zip(map(id, steps), labels(steps, "eq"), strict=True))
     results = [step for step in rest if step.is_result]
     setting = [given, *(step for step in rest if step.is_setting)]
     parts = [

@@ -262,7 +262,7 @@ class TypstPrinter(PatternPrinter, Printer):
     # nodes of the project
 
     def _print_CoordinateSum(self, expr: Any) -> str:
-        summand, condition = expr.printed()
+        summand, condition = expr.printed("X")
         if condition is None:
             return (
                 f"sum_(j = 1)^({self._print(expr.width)}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"

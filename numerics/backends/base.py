@@ -95,5 +95,9 @@ class Backend:
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""
         names = {node: sp.Dummy(real=True) for node in _by_text(expr)}
-        form = reduce(lambda form, rule: rule(form), self.rewrites, branched(expr.xreplace(names)))
-        return form.xreplace({name: node for node, name in names.items()})
+        opened = branched(expr.xreplace(names))  # nodes inside a formula that is continued are seen from now on
+        inside = {node: sp.Dummy(real=True) for node in _by_text(opened)}
+        form = reduce(lambda form, rule: rule(form), self.rewrites, opened.xreplace(inside))
+        for known in (inside, names):
+            form = form.xreplace({name: node for node, name in known.items()})
+        return form

@@ -22,6 +22,7 @@ class Where(sp.Expr):
     """``Where(condition, a, b)`` is a where the condition holds and b elsewhere; the code printers write it out."""
 
     is_commutative = True
+    is_of_code = True  # it has no text that a node is read from
 
     def __new__(cls, condition: sp.Basic, inside: sp.Expr, outside: sp.Expr) -> Where:
         """Keep the three parts as they are."""

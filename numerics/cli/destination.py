@@ -51,9 +51,8 @@ def checked_output(out: str | None, force: bool, suffixes: tuple[str, ...] = (),
     path = Path(out)
     if suffixes and path.suffix not in suffixes:
         hint = f"{option} must end in {' or '.join(suffixes)}"
-        raise ValueError(
-            f"{unknown('suffix', path.suffix, suffixes)}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}"
-        )
+        cause = unknown("suffix", path.suffix, suffixes).split("; known")[0]
+        raise ValueError(f"{cause}; {hint}, got {out}" if path.suffix else f"{hint}, got {out}")
     folder = path.absolute().parent
     if path.is_dir():
         raise ValueError(f"{out} is a folder; name a file in {option}")

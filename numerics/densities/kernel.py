@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from numerics.densities.base import Array, Function, Measure
 from numerics.densities.integrals import NODES, WEIGHTS, by_panels
@@ -16,6 +16,10 @@ from numerics.densities.panels import Panels, settled_panels
 
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 _FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
+_GRID, _TOLD = (
+    2000,
+    1e-6,
+)  # points at which the scale of states is looked at; how far that of the next double may be off
 _NARROW = 1e-5  # of a state: a law of less than this width is left ten digits by differences of states
 
 
@@ -235,7 +239,36 @@ class KernelMeasure(Measure):
 
     def entropy(self) -> float:
         """In the coordinate, where the density has its digits also if states have none of them."""
-        return -self._averaged(lambda s, x: self._log_at(s) - self.density.log_scale(x) + np.log(self._factor), ())
+        scale = self._continued_scale()
+        return -self._averaged(lambda s, x: self._log_at(s) - scale(s, x) + np.log(self._factor), ())
+
+    def _continued_scale(self) -> Callable[[Array, Array], Array]:
+        """The logarithm of |dx/dy|, continued by a line to where states in doubles are too close to an end to tell it: there they gather exponentially."""
+        grid = np.linspace(self._panels.edges[0], self._panels.edges[-1], _GRID)
+        with np.errstate(all="ignore"):
+            states = self._state(grid)
+            known = self.density.log_scale(states)
+            told = self._tells(states, known)
+        if told.all() or np.count_nonzero(told) < _GRID // 20:
+            return lambda s, x: self.density.log_scale(x)
+        inside = np.flatnonzero(told)
+        first, last, apart = inside[0], inside[-1], max(1, len(inside) // 20)
+        lines = [
+            (k, (known[k] - known[j]) / (grid[k] - grid[j])) for k, j in ((first, first + apart), (last, last - apart))
+        ]
+
+        def scale(s: Array, x: Array) -> Array:
+            found = self.density.log_scale(x)
+            for beyond, (k, slope) in zip((s < grid[first], s > grid[last]), lines, strict=True):
+                found = np.where(beyond, known[k] + slope * (s - grid[k]), found)
+            return found
+
+        return scale
+
+    def _tells(self, x: Array, scale: Array) -> NDArray[np.bool_]:
+        """Whether the next double has the same scale."""
+        beside = self.density.log_scale(np.nextafter(x, self._state(np.array([self.centre - self._shift]))))
+        return np.asarray(np.abs(beside - scale) < _TOLD)
 
     def _averaged(self, function: Callable[[Array, Array], Array], kinks: Sequence[float]) -> float:
         """The integral of a function of the panels' variable and of the state."""

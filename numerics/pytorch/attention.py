@@ -92,6 +92,7 @@ def _products_summed(
         return c1 * c2 * sp.sqrt(size) * total
 
     size = int(reader.size_of(queries, len(queries.axes) - 1))
+    queries, keys = queries.each(reader.rejoined), keys.each(reader.rejoined)
     for parts in (*queries.entries.reshape(-1), *keys.entries.reshape(-1)):
         if len(parts) > 1:
             raise ValueError("scores over several parts of neurons have no rule; cut queries and keys into heads")

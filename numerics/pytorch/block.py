@@ -17,6 +17,7 @@ from numerics.pytorch.values import (
     NEURONS,
     ONE,
     OVER_POSITIONS,
+    ROWS,
     Axis,
     Part,
     Value,
@@ -59,17 +60,9 @@ class Block:
         """The number of positions."""
         return prod(self.positions)
 
-    def placeholder(self, node: Any, first: bool) -> Any:
-        """The state, or the default of an argument that a layer leaves out."""
-        if first:
-            return Value.of(state, self.axes, skip=frozenset())
-        if node.target.startswith("*"):
-            return {} if node.target.startswith("**") else ()
-        if not node.args:
-            raise ValueError(
-                f"the block needs a second argument, {node.target}; wrap it in a module that takes the state only"
-            )
-        return node.args[0]
+    def placeholder(self) -> Value:
+        """The state."""
+        return Value.of(state, self.axes, skip=frozenset())
 
     def value(self, said: Any, where: str, unsummed: bool = False) -> Value:
         """A value of one neuron; numbers are constants, tensors of the block those whose entries are all one number."""
@@ -107,7 +100,7 @@ class Block:
             return sum(self.count(p) for p in value.entries[(0,) * value.entries.ndim])
         if isinstance(kind, tuple):
             return self.positions[kind[1]] if len(self.positions) > 1 else self.places
-        return {BATCH: batch_size, ONE: 1}[kind] if isinstance(kind, str) else kind
+        return {BATCH: batch_size, ROWS: batch_size * self.places, ONE: 1}[kind] if isinstance(kind, str) else kind
 
     def sized(self, value: Value, size: int, where: str) -> Value:
         """The same with its number of features checked; the first to say it says it for the state."""

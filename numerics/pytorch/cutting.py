@@ -116,7 +116,9 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             size = _cuttable(reader, made, axis - len(made.axes), "an index")
             start, stop, _ = step.indices(size)
             sizes = [s for s in (start, stop - start, size - stop) if s > 0]
-            made, axis = reader.split(made, sizes)[1 if start else 0], axis + 1
+            empty = start >= stop  # as what is left over where all of it is turned
+            made = made.each(lambda parts: ()) if empty else reader.split(made, sizes)[1 if start else 0]
+            axis += 1
         elif made.axes[axis] == ONE and step == 0:
             made = made.without(axis)
         elif made.axes[axis] == HERE and isinstance(step, int):

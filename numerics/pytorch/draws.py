@@ -2,9 +2,8 @@ r"""Which law each matrix of a block is drawn from: named by the user, PyTorch's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,20 +56,17 @@ class Draws:
     block : Module
     initialiser : str, float or mapping
         As for :func:`numerics.from_torch`.
-    fresh : callable or None
-        Makes another copy of the block.
-    copies : int
-        How many copies are measured.
+    copies : sequence of Module
+        What is measured: the block, and fresh ones made like it.
     """
 
     def __init__(
         self,
         block: Any,
         initialiser: str | float | Mapping[str, str | float],
-        fresh: Callable[[], Any] | None,
-        copies: int,
+        copies: Sequence[Any],
     ) -> None:
-        self.block, self.initialiser, self.fresh, self.copies = block, initialiser, fresh, copies
+        self.block, self.initialiser, self.copies = block, initialiser, copies
         self._remarks: list[str] = []
 
     def of(self, name: str, width: sp.Expr, features: int | None, tensors: Tensors) -> Draw:
@@ -84,7 +80,7 @@ class Draws:
         said = self._said(name)
         if said == "measured":
             self._require_own(name, "measured")
-            return self._measured(name, tensors.bias is not None)
+            return self._measured(name, tensors)
         if said == "default" and not tensors.default:
             raise ValueError(
                 f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
@@ -148,31 +144,24 @@ class Draws:
                 return self.initialiser[key]
         raise ValueError(f'no initialiser is given for {name}; add it, or "" for all others')
 
-    def _measured(self, name: str, biased: bool) -> Draw:
-        found = [tensors_of(copy, name) for copy in self._all_copies]
-        weights = [array(weight).reshape(len(weight), -1) for weight, _ in found]
-        biases = [array(bias) for _, bias in found if bias is not None and biased]
+    def _measured(self, name: str, tensors: Tensors) -> Draw:
+        found = [tensors_of(copy, name) for copy in self.copies]
+        if len(found) == 1:
+            self._remarks.insert(
+                0, "weights were measured on one copy; give a callable that makes the block to measure fresh ones"
+            )
+        turned = found[0][0].shape != tensors.weight.shape  # as of x @ W, whose rows are read
+        weights = [array(weight.t() if turned else weight).reshape(tensors.out, -1) for weight, _ in found]
+        biases = [array(bias) for _, bias in found if bias is not None and tensors.bias is not None]
         try:
             return measured(weights, biases)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
-    @cached_property
-    def _all_copies(self) -> list[Any]:
-        if self.fresh is None:
-            return [self.block]
-        return [self.block, *(self.fresh() for _ in range(self.copies - 1))]
-
     @property
     def remarks(self) -> tuple[str, ...]:
         """What should be known of weights that are measured or computed."""
-        known = tuple(dict.fromkeys(self._remarks))
-        if "_all_copies" in self.__dict__ and self.fresh is None:
-            return (
-                "weights were measured on one copy; give a callable that makes the block to measure fresh ones",
-                *known,
-            )
-        return known
+        return tuple(dict.fromkeys(self._remarks))
 
 
 def tensors_of(block: Any, name: str) -> tuple[Any, Any]:
@@ -240,3 +229,17 @@ def _is_module(parent: Any, last: str) -> bool:
 def array(tensor: Any) -> np.ndarray:
     """As NumPy sees it."""
     return np.asarray(tensor.detach().cpu().double().numpy(), dtype=float)
+
+
+def copies_of(block: Any, fresh: Any, initialiser: Any, number: int) -> list[Any]:
+    """The block, and as many fresh ones that some initialiser is measured on; made before the block is traced, when drawing is refused.
+
+    Raises
+    ------
+    ValueError
+        If the number of copies is no positive whole number.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"copies is the number of blocks to measure, at least 1, got {number!r}")
+    said = initialiser.values() if isinstance(initialiser, Mapping) else [initialiser]
+    return [block, *(fresh() for _ in range(number - 1))] if fresh is not None and "measured" in said else [block]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 import operator
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
+from derivations.errors import unknown
 from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
 from numerics.pytorch.draws import with_kind
 from numerics.pytorch.guards import unwrapped
@@ -20,6 +22,9 @@ from numerics.pytorch.reader import Reader
 from numerics.pytorch.rules import FUNCTIONS, function_rule, rule_of
 from numerics.pytorch.sizes import shape_of_state
 from numerics.pytorch.values import Value, is_tensor
+
+#: Operations that apply a tensor as a matrix: which argument it is, and which of its axes is read.
+_MATRICES = {"linear": (1, -1), "matmul": (1, 0), "addmm": (2, 0)}
 
 
 class RandomNumbers(ValueError):
@@ -33,8 +38,8 @@ class Undecided(ValueError):
 class Graph:
     """The graph that torch.fx lists, whose nodes are read when they are asked for."""
 
-    def __init__(self, reader: Reader, block: Any) -> None:
-        self.reader, self.block = reader, block
+    def __init__(self, reader: Reader, block: Any, arguments: Mapping[str, Any] | None = None) -> None:
+        self.reader, self.block, self.arguments = reader, block, arguments or {}
         self.seen: dict[Any, Any] = {}
         self.plain = import_module("torch.nn").Module.__getattr__
         self.graph = self._traced()
@@ -49,7 +54,8 @@ class Graph:
 
     def known_at(self, node: Any, graph: Any, asked: str) -> Any:
         """What a node is while the block is traced: a number or a tuple that follows from sizes, or a value."""
-        self._prepare(graph.nodes)
+        with _attributes(self.plain):
+            self._prepare(graph.nodes)
         kept = dict(self.seen)  # a tensor may change in place before it is read in order
         try:
             with _attributes(self.plain):
@@ -71,7 +77,7 @@ class Graph:
 
     def _read(self, node: Any) -> Any:
         if node.op == "placeholder":
-            return self.reader.placeholder(node, first=not any(n.op == "placeholder" for n in self.seen))
+            return self.reader.placeholder()
         arguments = tuple(self._known(a) for a in node.args)
         options = {word: self._known(value) for word, value in node.kwargs.items()}
         if node.op == "get_attr":
@@ -112,9 +118,7 @@ class Graph:
     def _prepare(self, nodes: Iterable[Any]) -> None:
         """The number of features and the axes, from the first module that says them in the order of use, else of definition."""
         called = [(n.target, self.block.get_submodule(n.target)) for n in nodes if n.op == "call_module"]
-        functions = [n for n in nodes if n.op == "call_function" and n.target.__name__ == "linear"]
-        tensors = [n.args[1] if len(n.args) > 1 else n.kwargs.get("weight") for n in functions]
-        raw = [self.reader.tensor(n.target).shape[-1] for n in tensors if getattr(n, "op", "") == "get_attr"]
+        raw = [size for n in nodes if n.op == "call_function" and (size := self._read_by_a_tensor(n)) is not None]
         found, axes = shape_of_state([*called, *self.block.named_modules()], self.reader.positions)
         if not called and raw:
             found = int(raw[0])
@@ -122,6 +126,21 @@ class Graph:
         self.reader.prepare(found, axes)
         if before != (self.reader.features, self.reader.axes):
             self.seen.clear()  # what was read while the block was traced had other sizes
+
+    def _left_out(self) -> str:
+        """The arguments of the forward that may be missing, as an error ends."""
+        arguments = list(inspect.signature(type(self.block).forward).parameters.values())[2:]
+        missing = [a.name for a in arguments if a.default is None and a.name not in self.arguments]
+        return f"; of {', '.join(missing)} give what it needs, arguments={{{missing[-1]!r}: ...}}" if missing else ""
+
+    def _read_by_a_tensor(self, node: Any) -> int | None:
+        """How many features a matrix reads that is a tensor of the block."""
+        place, axis = _MATRICES.get(word_of(node), (0, 0))
+        tensor = node.kwargs.get("weight") if place == 0 or len(node.args) <= place else node.args[place]
+        if place == 0 or getattr(tensor, "op", "") != "get_attr":
+            return None
+        shape = self.reader.tensor(tensor.target).shape
+        return int(shape[axis]) if len(shape) == 2 else None
 
     def _traced(self) -> Any:
         """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
@@ -133,6 +152,10 @@ class Graph:
 
             def proxy(self, node: Any) -> Any:
                 return writing(node, self)
+
+            def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+                alone = _of_the_state_alone(root_fn, outer.arguments)
+                return alone, [self.root, self.create_proxy("placeholder", "x", (), {})]
 
             def is_leaf_module(self, module: Any, name: str) -> bool:
                 return rule_of(module, None) is not None or super().is_leaf_module(module, name)
@@ -161,26 +184,46 @@ class Graph:
                 raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
 
         try:
-            left_out = _left_out(self.block)
-            return _still(
-                lambda: Tracer().trace(self.block, left_out), f"{type(self.block).__name__} draws random numbers"
-            )
+            return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
         except RandomNumbers:
             raise
         except Undecided as error:
             raise ValueError(f"{type(self.block).__name__} cannot be traced: {error}") from error
         except Exception as error:  # whatever a module's own code raises on symbolic values
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            if "NoneType" in reason:
+                raise ValueError(
+                    f"{type(self.block).__name__} cannot be traced: it uses what is None ({reason}){self._left_out()}"
+                ) from error
             raise ValueError(
                 f"{type(self.block).__name__} cannot be traced: {reason}; its forward must not branch on values of tensors, "
                 "nor make tensors whose size is the batch's"
             ) from error
 
 
-def _left_out(block: Any) -> dict[str, Any]:
-    """The arguments that a layer leaves out, which have their defaults, so that conditions on these are decided as PyTorch decides them."""
-    arguments = list(inspect.signature(type(block).forward).parameters.values())[2:]
-    return {a.name: a.default for a in arguments if a.default is None or isinstance(a.default, (bool, int, float, str))}
+def _of_the_state_alone(call: Callable[..., Any], given: Mapping[str, Any]) -> Callable[..., Any]:
+    """The forward as a function of the module and its first tensor; the others are given, or have their defaults.
+
+    Raises
+    ------
+    Undecided
+        If the forward reads no tensor by position, needs more than are given, or does not know one that is.
+    """
+    _, *arguments = inspect.signature(call).parameters.values()
+    if not arguments or arguments[0].kind in (arguments[0].KEYWORD_ONLY, arguments[0].VAR_KEYWORD):
+        raise Undecided("its forward takes no tensor by position; wrap it in a module that takes the state")
+    several = {a.name: a for a in arguments[1:] if a.kind not in (a.VAR_POSITIONAL, a.VAR_KEYWORD)}
+    for name in given:
+        others = any(a.kind == a.VAR_KEYWORD for a in arguments)
+        if name not in several and (not others or get_close_matches(name, several)):
+            raise Undecided(unknown("argument of its forward beside the state", name, several))
+    needed = [name for name, a in several.items() if a.default is a.empty and name not in given]
+    if needed:
+        raise Undecided(
+            f"its forward needs {needed[0]} beside the state; give it, arguments={{{needed[0]!r}: ...}}, or wrap the block in a module that takes "
+            "the state only"
+        )
+    return lambda module, x: call(module, x, **given)
 
 
 @contextmanager

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from numerics.pytorch.draws import reparametrised, with_kind
 from numerics.pytorch.rules import rule_of
+from numerics.pytorch.values import is_tensor
 
 
-def require_readable(block: Any) -> None:
-    """Refuse hooks on modules that are read by a rule or come first, and tensors that have no real numbers.
+def require_readable(block: Any, arguments: Mapping[str, Any]) -> None:
+    """Refuse hooks on modules that are read by a rule or come first, and tensors that have no real numbers, also among the arguments.
 
     Raises
     ------
@@ -21,6 +22,12 @@ def require_readable(block: Any) -> None:
         reason = _without_numbers(tensor)
         if reason:
             raise ValueError(f"{with_kind(block, name.rpartition('.')[0])}: its {name.rpartition('.')[2]} {reason}")
+
+    for name, given in arguments.items():
+        for tensor in given if isinstance(given, (tuple, list)) else (given,):
+            reason = _without_numbers(tensor) if is_tensor(tensor) else ""
+            if reason:
+                raise ValueError(f"the argument {name} {reason}")
 
     for name, module in _whole(block):
         hooks = [*module._forward_hooks.values()]
@@ -69,4 +76,8 @@ def _without_numbers(tensor: Any) -> str:
         return "is on the device meta and has no numbers; make the block on a device that holds them"
     if tensor.is_complex():
         return "has complex numbers, which have no rule"
-    return "has quantised numbers, which have no rule" if tensor.is_quantized else ""
+    if tensor.is_quantized:
+        return "has quantised numbers, which have no rule"
+    if tensor.is_floating_point() and bool(tensor.detach().isnan().any()):
+        return "holds nan, as memory that was never set does; make the block as its model does, or set it"
+    return ""

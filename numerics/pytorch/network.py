@@ -10,7 +10,7 @@ import sympy as sp
 
 from derivations import Network, Scalings, TrainingScalings, scalings
 from derivations.errors import DerivationError, unknown
-from derivations.explain.statements import recursion_step
+from derivations.explain.recursion import recursion_step
 from derivations.notation.text import line_text
 from derivations.symbols import step, width
 from numerics.pytorch.initialisers import Draw

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from derivations import Weights
-from derivations.language.nodes import Applied
+from derivations.language.nodes import Applied, Average, average
 from derivations.piecewise.cases import outermost
 from derivations.symbols import state
 from numerics.pytorch.draws import Draws
@@ -50,6 +50,7 @@ class Reader(Matrices):
         self.scale = scale
         #: What was added to the state somewhere: its size, known when the output is.
         self._branches: list[sp.Symbol] = []
+        self._cuts: dict[tuple[sp.Expr, ...], Part] = {}  # what runs of neurons were cut from
 
     def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
         """Take what the block's modules say of the state."""
@@ -105,18 +106,20 @@ class Reader(Matrices):
             raise ValueError(
                 "what is multiplied by numbers that differ between neurons is cut into parts; cut it before"
             )
-        outer = outermost(part.expr)
-        if not all(type(node) is Applied for node in outer) or part.expr.xreplace({a: sp.S.One for a in outer}).has(
-            state
-        ):
-            raise ValueError(
-                "only what a linear module puts out can be cut into parts; cut it before it meets the state or an average"
-            )
-        made = []
-        for index, size in enumerate(sizes, 1):
-            swap = {a: self._named(a.weights, f"{a.weights.name}_{index}", size)(a.body) for a in outer}
-            made.append(Part(part.expr.xreplace(swap), size))
+        runs = _Runs(sizes, lambda w, index, size: self._named(w, f"{w.name}_{index}", size))
+        made = [Part(runs.of(part.expr, index), size) for index, size in enumerate(sizes, 1)]
+        self._cuts[tuple(p.expr for p in made)] = part
         return made
+
+    def rejoined(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """Neighbours that were cut from one part, all in their order, as that one again; others as they are."""
+        for first, last in itertools.combinations(range(len(parts) + 1), 2):
+            factors, exprs = zip(*(p.expr.as_coeff_Mul() for p in parts[first:last]), strict=True)
+            if last - first > 1 and len(set(factors)) == 1 and exprs in self._cuts:
+                whole = self._cuts[exprs]
+                one = Part(factors[0] * whole.expr, self.count(whole))
+                return self.rejoined((*parts[:first], one, *parts[last:]))
+        return parts
 
     def _named(self, weights: Weights, name: str, size: int) -> Weights:
         if weights.is_orthogonal:
@@ -166,6 +169,41 @@ class Reader(Matrices):
         self._remark_laws(expr)
         self._require_whole_or_parts(names)
         return expr
+
+
+class _Runs:
+    """Neurons of matrices cut into runs: averages over all of them are shared out over the runs.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+    named : callable
+        From a matrix, the number of a run and its size to the matrix of the run.
+    """
+
+    def __init__(self, sizes: Sequence[int], named: Callable[[Weights, int, int], Weights]) -> None:
+        self.sizes, self.named = sizes, named
+
+    def of(self, expr: sp.Expr, index: int) -> sp.Expr:
+        """What one run has."""
+        outer = outermost(expr)
+        if not all(type(node) in (Applied, Average) for node in outer) or expr.xreplace(
+            dict.fromkeys(outer, sp.S.One)
+        ).has(state):
+            raise ValueError(
+                "only what a linear module puts out can be cut into parts; cut it before it meets the state"
+            )
+        rule = {a: self.named(a.weights, index, self.sizes[index - 1])(a.body) for a in outer if type(a) is Applied}
+        return expr.xreplace({**rule, **{a: self.over_all(a) for a in outer if type(a) is Average}})
+
+    def over_all(self, node: Average) -> sp.Expr:
+        """An average over the neurons of all runs; one over the state's neurons stays."""
+        if not any(type(inside) is Applied for inside in outermost(node.body)):
+            return node
+        if node.power != 1:
+            raise ValueError("only averages over neurons that are cut into parts are known")
+        shares = (sp.Rational(size, sum(self.sizes)) for size in self.sizes)
+        return sp.Add(*(share * average(self.of(node.body, k)) for k, share in enumerate(shares, 1)))
 
 
 def here(positions: tuple[int, ...]) -> tuple[Axis, ...]:

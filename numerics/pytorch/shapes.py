@@ -10,8 +10,8 @@ import numpy as np
 import sympy as sp
 
 from numerics.pytorch.network import STOPPED
-from numerics.pytorch.reader import Reader, Rule
-from numerics.pytorch.values import ANY, NEURONS, ONE, Axis, Value, batch_size, spoken, stacked
+from numerics.pytorch.reader import Reader, Rule, here
+from numerics.pytorch.values import ANY, BATCH, NEURONS, ONE, ROWS, Axis, Value, batch_size, spoken, stacked
 
 
 def shape_of(reader: Reader, x: Any, dim: Any = None) -> Any:
@@ -98,7 +98,7 @@ def reshaped(reader: Reader, x: Any, *shape: Any) -> Value:
     Raises
     ------
     ValueError
-        If positions, batch and neurons would be mixed into one axis.
+        If neurons would be mixed with batch or positions, or only some of these with each other.
     """
     value = reader.value(x, "reshape")
     old = list(shape_of(reader, value))
@@ -166,11 +166,21 @@ def _regrouped(reader: Reader, value: Value, groups: list[tuple[list[int], list[
         elif old[-1] == NEURONS and all(isinstance(a, int) for a in old[:-1]):
             made = _cut(reader, side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
         else:
-            raise ValueError(
-                f"the axes {spoken(old)} are made one or cut; positions, batch and neurons must stay apart"
-            )
+            made = replace(made, axes=(*made.axes[:at], *_rows(reader, old, sizes), *made.axes[at + len(taken) :]))
         at += len(sizes)
     return made
+
+
+def _rows(reader: Reader, old: tuple[Axis, ...], sizes: list[Any]) -> tuple[Axis, ...]:
+    """Batch and positions made one axis, or apart again."""
+    apart = (BATCH, *here(reader.positions))
+    if old == apart and len(sizes) == 1:
+        return (ROWS,)
+    if old == (ROWS,) and sizes == [batch_size, *reader.positions]:
+        return apart
+    raise ValueError(
+        f"the axes {spoken(old)} are made one or cut; neurons stay apart from others, and batch and positions are made one together, batch first"
+    )
 
 
 def _lists(value: Value, at: int, count: int, sizes: list[int]) -> Value:

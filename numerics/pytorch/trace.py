@@ -11,7 +11,7 @@ import sympy as sp
 from derivations import epsilon
 from derivations.architectures.base import checked_width
 from derivations.architectures.network import grid_of
-from numerics.pytorch.draws import Draws
+from numerics.pytorch.draws import Draws, copies_of
 from numerics.pytorch.graph import Graph
 from numerics.pytorch.guards import require_readable, unwrapped
 from numerics.pytorch.network import TorchNetwork
@@ -34,6 +34,7 @@ def from_torch(
     copies: int = COPIES,
     scale: object = epsilon,
     exact_law: bool = False,
+    arguments: Mapping[str, Any] | None = None,
 ) -> TorchNetwork:
     r"""A PyTorch block as a network whose layers are drawn like it.
 
@@ -67,6 +68,9 @@ def from_torch(
         Gaussian, which in front of a function changes a share of order :math:`1/k^2`. Without it Gaussian weights of the
         same variance stand for them, and a remark says what that changes: nothing at infinite width, nor as the depth grows where
         the layer is linear in them, such as its last matrix; else a share of order 1/k, k being the neurons that are read.
+    arguments : mapping, optional
+        What the block's ``forward`` reads beside the state, by name: a mask of the scores, tables of positions, or any number or flag. Others
+        have their defaults.
 
     Returns
     -------
@@ -105,13 +109,14 @@ def from_torch(
     made, fresh = unwrapped(block if is_module else block()), None if is_module else lambda: unwrapped(block())
     if not isinstance(made, nn.Module):
         raise ValueError(f"a block must be a torch.nn.Module or make one, got {type(made).__name__}")
-    require_readable(made)
+    require_readable(made, arguments or {})
+    measured = copies_of(made, fresh, initialiser, copies)
     size = None if width is None else checked_width(width)
 
     def read(features: int | None) -> tuple[Reader, Value]:
-        draws = Draws(made, initialiser, fresh, copies)
+        draws = Draws(made, initialiser, measured)
         reader = Reader(made, size, grid_of(positions), draws, exact_law, sp.sympify(scale), features)
-        return reader, _walked(reader, made)
+        return reader, _walked(reader, made, arguments or {})
 
     reader, value = _first_that_fits(read, possible_sizes(made))
     if value.axes != reader.axes:
@@ -149,14 +154,19 @@ def _first_that_fits(read: Callable[[int | None], tuple[Reader, Value]], sizes: 
         raise first
 
 
-def _walked(reader: Reader, block: Any) -> Value:
+def _walked(reader: Reader, block: Any, arguments: Mapping[str, Any]) -> Value:
     """What the block puts out; a module with a rule is not traced."""
     rule = rule_of(block, None)
     if rule is not None:
         reader.prepare(*shape_of_state([("", block)], reader.positions))
-        found = rule(reader, "", block, *[reader.placeholder(None, first=True)] * _tensors_read(block))
+        found = rule(reader, "", block, *[reader.placeholder()] * _tensors_read(block), **arguments)
         return reader.value(found[0] if isinstance(found, tuple) else found, "the block's output")
-    return reader.value(Graph(reader, block).output(), "the block's output")
+    own = set(vars(block))
+    try:
+        return reader.value(Graph(reader, block, arguments).output(), "the block's output")
+    finally:  # torch.fx keeps tensors that are no block's as attributes of the block
+        for name in vars(block).keys() - own:
+            delattr(block, name)
 
 
 def _tensors_read(module: Any) -> int:

@@ -1,6 +1,6 @@
 r"""What a tensor of a traced block is here: the formula of a generic neuron, with axes that know what they run over.
 
-An axis runs over the batch, the positions, the neurons, over a list (heads; queries, keys and values), or it has size 1. Each entry of the
+An axis runs over the batch, the positions, both as one, the neurons, over a list (heads; queries, keys and values), or it has size 1. Each entry of the
 list is a tuple of parts: neurons that one matrix puts out, side by side.
 """
 
@@ -19,6 +19,8 @@ import sympy as sp
 Axis: TypeAlias = "str | int | tuple[str, int]"
 
 BATCH, NEURONS, ONE, ANY = "batch", "neurons", "one", "any"
+#: Batch and positions made one axis, as by ``x.view(-1, features)``.
+ROWS = "rows"
 HERE, THERE = ("here", 0), ("there", 0)
 
 #: The size of the batch, which no formula may depend on.
@@ -26,6 +28,7 @@ batch_size = sp.Symbol("B", integer=True, positive=True)
 
 _SPOKEN = {
     BATCH: "batch",
+    ROWS: "batch times positions",
     NEURONS: "features",
     ONE: "1",
     ANY: "...",

@@ -52,7 +52,7 @@ def find_claims(source: str | None = None, name: str | None = None, quick: bool 
         found = tuple(claim for claim in found if source.casefold() in claim.source.casefold())
         if not found or not source.strip():
             authors = sorted({claim.source.partition(",")[0].split()[-1] for claim in CATALOGUE})
-            raise ValueError(f"{unknown('source', source, authors)}; one of {', '.join(authors)}")
+            raise ValueError(unknown("source", source, authors))
     if name is not None:
         named = tuple(claim for claim in found if claim.name == name)
         if not named:

@@ -11,7 +11,7 @@ removed by Richardson's weights; what is left is of the next order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -134,23 +134,42 @@ def _polynomials(ranks: Array) -> Array:
     return np.asarray(table * np.sqrt(2.0 * np.arange(1, DEGREES + 1) + 1.0))
 
 
+@dataclass(frozen=True)
+class _DrawnOnce:
+    """Networks of a setting: of a size that is known only those beyond the known ones are drawn."""
+
+    setting: Setting
+    known: dict[int, Array] = field(default_factory=dict)
+
+    def __call__(self, size: int, samples: int, seed: Seed) -> Array:
+        """So many of them, shape (samples, rows, columns)."""
+        if size not in self.known:
+            self.known[size] = self.setting.networks(size, samples, seed)
+        here = self.known[size]
+        if len(here) < samples:
+            (further,) = spawn(seed, 1)
+            here = np.concatenate([here, self.setting.networks(size, samples - len(here), further)])
+            self.known[size] = here
+        return here[:samples]
+
+
 def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
     _, network_seed, path_seed = spawn(seed, 3)
     s = of if of.by_law else of.calm
     shortened = 0 if of.depth or of.samples or not s.shortens else SHORTENED
-    shown = most_powerful(s)
+    shown, draw = most_powerful(s), _DrawnOnce(s)
     first, short = 0, not shortened
     while shortened:
-        short, first = _falls(s, shown, network_seed)
+        short, first = _falls(draw, shown, network_seed)
         if short:
             break
         s, shortened = s.shorter.calm, shortened - 1
-        shown = most_powerful(s)
-    sizes, networks, paths, short = _compared(s, shown, network_seed, path_seed, first if short else 0)
+        shown, draw = most_powerful(s), _DrawnOnce(s)
+    sizes, networks, paths, short = _compared(draw, shown, network_seed, path_seed, first if short else 0)
     if shortened and not short:  # seen with more networks only
         s = s.shorter.calm
         shown = most_powerful(s)
-        sizes, networks, paths, _ = _compared(s, shown, network_seed, path_seed)
+        sizes, networks, paths, _ = _compared(_DrawnOnce(s), shown, network_seed, path_seed)
     of.resolved[:] = [s.t]
     when = "" if s.t == of.t else f" at t = {s.t:g}"
     for scores, net, path in zip(shown, networks, paths, strict=True):
@@ -159,15 +178,16 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
         yield score_row(claim, scores, net, path)
 
 
-def _falls(s: Setting, shown: Sequence[Scores], seed: Seed) -> tuple[bool, int]:
+def _falls(draw: _DrawnOnce, shown: Sequence[Scores], seed: Seed) -> tuple[bool, int]:
     """Whether what extrapolation leaves over falls from the smallest networks to larger ones, as it does where layers are short.
 
     Also how many of the smallest pairs of sizes leave over too much for the comparison, which these networks see as well.
     """
+    s = draw.setting
     needed = _needed(s, shown)
-    few = int(min(_FEW, 4.0 * needed))  # what so many do not see is no matter beside the comparison's own noise
+    few = int(min(_FEW, 2.0 * needed))  # what so many do not see is no matter beside the comparison's own noise
     sizes = [s.smallest * s.ratio**k for k in range(3)]
-    drawn = [s.networks(size, few, one) for size, one in zip(sizes, spawn(seed, 3), strict=True)]
+    drawn = [draw(size, few, one) for size, one in zip(sizes, spawn(seed, 3), strict=True)]
     found = [
         of_samples(shown, Sizes(pair, (few, few)), both)
         for pair, both in zip(pairwise(sizes), pairwise(drawn), strict=True)
@@ -202,15 +222,18 @@ def _needed(s: Setting, shown: Sequence[Scores]) -> float:
 _Compared: TypeAlias = tuple["Sizes", list["Extrapolated"], list["Extrapolated"], bool]
 
 
-def _compared(s: Setting, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0) -> _Compared:
+def _compared(
+    draw: _DrawnOnce, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0
+) -> _Compared:
     """Sizes of networks, the smallest of which are known to be too small, networks and paths, and whether these are large enough."""
+    s = draw.setting
     needed = _needed(s, shown)
     if s.samples:
         needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
     paths = paths_of_limit(s, shown, needed, path_seed)
     for larger in range(first, _LARGER):
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
-        networks = extrapolated(s.networks, shown, sizes, network_seed)
+        networks = extrapolated(draw, shown, sizes, network_seed)
         if s.depth or small(networks, needed):
             return sizes, networks, paths, True
     return sizes, networks, paths, False

@@ -62,9 +62,11 @@ REFUSED = {
     ),
     "an average over three positions": (
         lambda: width_limit(
-            Network(lambda x: x + epsilon * A(x) * average(tanh(over_positions(other(x)))), width=sp.oo, positions=3)
+            Network(
+                lambda x: x + epsilon * A(x) * average(tanh(x * over_positions(other(x)))), width=sp.oo, positions=3
+            )
         ),
-        r"no rule is known for the Gaussian mean of tanh\(x\^1 \+ x\^2 \+ x\^3\) over 3 inputs",
+        r"no rule is known for the Gaussian mean of tanh\(x\^1\*\*2 \+ x\^1\*x\^2 \+ x\^1\*x\^3\): no rule for the joint Gaussian expectation",
     ),
     "a power of a logarithm": (
         lambda: stationary(

@@ -89,7 +89,7 @@ REFUSED = {
     "an unknown option of a matrix": (lambda: parse_layer("x + eps*A(x, wide=3)"), "unknown option of the matrix A 'wide'"),
     "a matrix with two sizes": (lambda: parse_layer("x + eps*A(B(x, out=8)) + eps*A(B(x, out=9))"), "two sets of options"),
     "a depth limit of infinite width": (lambda: depth_limit(wide), "needs a finite or symbolic width"),
-    "a matrix of a class": (lambda: position_matrix(int), "a function of two places, and it failed"),
+    "a matrix of a class": (lambda: position_matrix(int), "a function of two places, which are symbols, and it failed"),
     "a Gram matrix of a number": (lambda: gram_limit(3), "the program must be"),
     "too many heads": (lambda: self_attention(x, heads=10**6), "heads, at most 1000"),
     "the Jacobian of a number": (lambda: Jacobian(3), "the network must be a recipe"),

@@ -208,7 +208,7 @@ REFUSED = {
     ),
     "a density that is 0 everywhere": (lambda: settled(lambda v: np.full(v.shape, -np.inf)), "is 0 or infinite everywhere"),
     "a density that sums to less": (lambda: replace(between_walls(), known_mass=0.5).mass, "sums to 1 instead of 0.5"),
-    "claims of a blank": (lambda: find_claims(source=" "), "unknown source ' '; one of Hayou"),
+    "claims of a blank": (lambda: find_claims(source=" "), "unknown source ' '; known: Hayou"),
     "Milstein's scheme for any noise": (
         lambda: simulate_sde(
             Diffusion((x, y), [0, 0], [[1 + y**2, x * y], [x * y, 1 + x**2]]), x0=[1.0, 1.0], scheme="milstein"

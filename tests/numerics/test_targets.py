@@ -48,6 +48,23 @@ def test_the_size_of_a_branch_from_a_closed_law():
     assert low.network.parameters == ()
 
 
+@pytest.mark.parametrize(("sign", "expected"), [("nonnegative", 1), ("negative", -1), ("real", -1)])
+def test_a_parameter_keeps_the_sign_that_it_is_declared_with(sign, expected):
+    size = sp.Symbol("k", **{sign: True})
+    net = Network(lambda x: x + epsilon * size * A(relu(B(x))), width=sp.oo, parameters=(size,))
+    assert abs(choose(net, size, norm=2).value - expected * np.sqrt(2 * np.log(2))) < 1e-6  # E V = exp(k²t/2)
+    if sign != "real":
+        with pytest.raises(ValueError, match="bounds must be two numbers in order that k can have"):
+            choose(net, size, norm=2, bounds=(-3.0, 3.0))
+
+
+def test_whole_numbers_are_not_sought():
+    blocks = sp.Symbol("k", integer=True)
+    net = Network(lambda x: x + epsilon * blocks * A(relu(B(x))), width=sp.oo, parameters=(blocks,))
+    with pytest.raises(ValueError, match="real numbers are sought, and k is declared as a whole number"):
+        choose(net, blocks, norm=2)
+
+
 @pytest.mark.slow
 def test_the_size_of_a_branch_at_infinite_width():
     found = choose(block(sp.oo), g, norm=3, t=2, bounds=(0.1, 3))

@@ -13,11 +13,12 @@ from typing import Any
 
 import sympy as sp
 
-from derivations.errors import NotClosed
+from derivations.errors import DerivationError, NotClosed
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.language.weights import Weights
 from derivations.limits.elimination.draws import Coins, Covariances, Expansion, Fluctuations, Random
 from derivations.limits.elimination.expander import Expander
+from derivations.limits.elimination.held import released
 from derivations.limits.elimination.matrix_rules import (
     back,
     declare_back,
@@ -28,6 +29,7 @@ from derivations.limits.elimination.matrix_rules import (
 )
 from derivations.limits.elimination.position_rules import between, mix, shares
 from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.piecewise import pieces
 from derivations.symbols import state
 
 _NOTHING: Mapping[sp.Expr, sp.Expr] = MappingProxyType({})
@@ -86,9 +88,21 @@ def expand(
     increment = []
     for c in range(len(e.states)):
         first, *rest = e.series(program.update, c)
-        increment.append((sp.expand(first - e.values[c][state]), *rest))
+        moved = sp.expand(first - e.values[c][state])
+        increment.append((sp.S.Zero if _is_nothing(released(moved)) else moved, *rest))
     variables = {layer: tuple(found) for layer, found in e.variables.items()}
     return Expansion(tuple(increment), e.states, tuple(_random(e)), variables, e.sizes, e.places, e.origin)
+
+
+def _is_nothing(expr: sp.Expr) -> bool:
+    """Whether a function of one neuron with kinks is 0 on each of its pieces, as |x| sign(x) − x."""
+    if not expr.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign) or len(expr.free_symbols) != 1:
+        return False
+    (x,) = expr.free_symbols
+    try:
+        return all(sp.expand(piece.expr) == 0 for piece in pieces(expr, x))
+    except DerivationError:
+        return False
 
 
 def _declare_mask(e: Expander, statement: Mask) -> None:

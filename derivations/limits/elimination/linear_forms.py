@@ -15,8 +15,10 @@ from sympy.core.relational import Relational
 
 from derivations.binding import Binding
 from derivations.errors import DerivationError
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 
 Covariance: TypeAlias = dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+_MEANS = (GaussianExpectation, GaussianPairExpectation)
 _MOST = 6  # conditions of a choice: indicators multiply out
 
 
@@ -45,13 +47,14 @@ def in_linear_forms(
     (True, 2*s)
     """
     forms = _Forms(tuple(noises))
-    found = forms.said(_split(sp.powsimp(expr, combine="exp", deep=True), noises))
+    found = forms.said(_split(_factored(sp.powsimp(expr, combine="exp", deep=True)), noises))
     if found == expr:
         return None
     for form, name in forms.names.items():
-        first = next(a for a in noises if form.has(a))
-        if found.is_polynomial(first):  # the rest of the combination cancels where the function is of no other
-            found = found.xreplace({first: name - form + first})
+        plain = next((a for a in noises if form.has(a) and found.is_polynomial(a)), None)
+        if plain is not None:  # the rest of the combination cancels where it multiplies a function of it
+            share = form.coeff(plain)
+            found = found.xreplace({plain: (name - form) / share + plain})
     used = [u for u in (*noises, *forms.names.values()) if found.has(u)]
     return found, *_lettered(forms.covariances(covariance), used)
 
@@ -114,6 +117,12 @@ class _Forms:
         return None
 
 
+def _factored(expr: sp.Expr) -> sp.Expr:
+    """Denominators that were multiplied out as products of functions of one variable each."""
+    below = {p: sp.factor_terms(p.base) ** p.exp for p in expr.atoms(sp.Pow) if p.exp.is_negative and p.base.is_Add}
+    return expr.xreplace({power: said for power, said in below.items() if said != power})
+
+
 def _split(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> sp.Expr:
     """Maxima, minima and choices between several variables as sums of products."""
     if isinstance(expr, Binding) or sum(map(expr.has, noises)) < 2:
@@ -158,3 +167,52 @@ def _indicator(condition: sp.Basic) -> sp.Expr | None:
         both = reduce(lambda a, b: a * b, (1 - part for part in parts))
         return both if isinstance(condition, sp.Not) else 1 - both
     return None
+
+
+def opened(
+    expr: sp.Expr, noises: Sequence[sp.Symbol], covariance: Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+) -> tuple[sp.Expr, Covariance] | None:
+    """A mean over the variables of means of functions of them as one over all variables; None where there are no such means.
+
+    Examples
+    --------
+    >>> from derivations.gaussian import GaussianExpectation
+    >>> a, z, s = sp.Symbol("a", real=True), sp.Symbol("z", real=True), sp.Symbol("s", positive=True)
+    >>> inner = GaussianExpectation(sp.Lambda(z, sp.tanh(a + z) ** 2), sp.S.Zero, s)
+    >>> found, table = opened(a * inner, [a], {(a, a): s})
+    >>> len(found.free_symbols), sorted(map(str, table.values()))
+    (2, ['0', '0', 's', 's'])
+    """
+    if not any(mean.has(*noises) for mean in expr.atoms(*_MEANS)):
+        return None
+    table, total = dict(covariance), list[sp.Expr]()
+    for term in sp.Add.make_args(expr):
+        factors: list[sp.Expr] = []
+        for factor in sp.Mul.make_args(term):
+            base, power = factor.as_base_exp()
+            if not isinstance(base, _MEANS) or not base.has(*noises):
+                factors.append(factor)
+                continue
+            laws = [arg for arg in base.args if not isinstance(arg, sp.Lambda)]
+            if not (power.is_Integer and power.is_positive) or any(law.has(*noises) for law in laws):
+                return None
+            for _ in range(int(power)):
+                factors.append(_at_fresh_variables(base, table))
+        total.append(sp.Mul(*factors))
+    used = {u for u, _ in table}
+    table |= {(u, v): sp.S.Zero for u in used for v in used if (u, v) not in table}
+    return sp.Add(*total), table
+
+
+def _at_fresh_variables(mean: GaussianExpectation | GaussianPairExpectation, table: Covariance) -> sp.Expr:
+    """What a mean is of, at variables whose covariance goes into the table."""
+    if isinstance(mean, GaussianExpectation):
+        function, middle, variance = mean.args
+        z = sp.Dummy("z", real=True)
+        table[z, z] = variance
+        return function(middle + z)
+    first, second, *entries = mean.args
+    u, v = sp.Dummy("u", real=True), sp.Dummy("v", real=True)
+    table |= dict(zip(((u, u), (u, v), (v, v)), entries, strict=True))
+    table[v, u] = table[u, v]
+    return first(u) * second(v)

@@ -12,7 +12,7 @@ from derivations.errors import DerivationError, brief
 from derivations.gaussian import expect, expect_pair
 from derivations.gaussian.single import choice_elsewhere
 from derivations.limits.elimination.dead import divides
-from derivations.limits.elimination.linear_forms import in_linear_forms
+from derivations.limits.elimination.linear_forms import in_linear_forms, opened
 from derivations.piecewise import Piece, join, merged, pieces
 from derivations.piecewise.continued import Continued
 from derivations.symbols import noise
@@ -40,6 +40,11 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
     if (choice := choice_elsewhere(expr, *noises)) is not None:
         means = (gaussian_mean(expr.xreplace({choice: branch}), covariance, evaluate) for branch, _ in choice.args)
         return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
+    if (whole := opened(expr, noises, covariance)) is not None:
+        try:
+            return gaussian_mean(*whole, evaluate)
+        except DerivationError:
+            pass  # a mean of means
     if not expr.is_polynomial(*noises):
         try:
             return _transcendental_mean(expr, noises, covariance, evaluate)
@@ -198,7 +203,8 @@ def _by_parts(
             slope, jumps = slopes[b]
             beside = rest * sp.Mul(*(f for a, f in functions.items() if a != b))
             total += size * gaussian_mean(beside * slope, covariance, evaluate)
-            total += size * sum(height * _mass(beside, b, place, covariance, evaluate) for place, height in jumps)
+            # its formula is continued to where a variance is 0, which needs it closed
+            total += size * sum(height * _mass(beside, b, place, covariance, True) for place, height in jumps)
     return total
 
 

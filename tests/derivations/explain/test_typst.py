@@ -182,7 +182,7 @@ FORMULAS = {
     sp.log(x) ** 2: "log(x)^(2)",
     sp.Interval.Lopen(0, 1): "lr(( 0, 1 ])",
     sp.And(x > 0, y <= 1): "y <= 1 and x > 0",
-    coordinate_sum(x**2, (x,), width) ** 2: "(sum_(j = 1)^(n) x_(j)^(2))^(2)",
+    coordinate_sum(x**2, (x,), width) ** 2: "(sum_(j = 1)^(n) (X^(j))^(2))^(2)",
 }
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, derive
+from derivations import Network, Weights, derive, dropout, epsilon, mixed, relu
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
 from derivations.gaussian.single import choice_elsewhere
 from derivations.language import parse_layer
+from numerics.compile import compile_expression
 from tests.random_layers import limit_at
 
 STATE = np.array([0.7, -1.1, 0.4])
@@ -80,6 +81,54 @@ def test_what_matrices_put_out_may_meet_in_a_function(text):
         assert (abs(drawn.mean() - 1.2 * value) > 4.5 * error).all()
 
 
+@pytest.mark.parametrize("function", [relu, sp.tanh], ids=str)
+def test_one_matrix_reads_positions_that_are_mixed(function):
+    rng, rows = np.random.default_rng(3), [[1, 0, 0], [sp.S.Half, 1, 0], [-sp.S.Half, 2, 1]]
+    gram = np.array([[1, 0.4, 0.2], [0.4, 1.2, -0.3], [0.2, -0.3, 0.8]])
+    limit = derive(
+        Network(lambda x: x + epsilon * Weights("A")(function(mixed(rows, x))), width=sp.oo, positions=3)
+    ).limit
+    x = sp.Symbol("x", real=True)
+    drawn = rng.multivariate_normal(np.zeros(3), gram, size=400_000) @ np.array(rows, dtype=float).T
+    moved = sp.lambdify(x, function(x), "numpy")(drawn)
+    found = compile_expression(limit.states, list(limit.drift))(*gram[np.triu_indices(3)])
+    for value, (a, b) in zip(found, zip(*np.triu_indices(3), strict=True), strict=True):
+        products = moved[:, a] * moved[:, b]
+        error = products.std() / np.sqrt(len(products))
+        assert abs(products.mean() - float(value)) < 4.5 * error
+        assert abs(products.mean() - 1.1 * float(value)) > 4.5 * error
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("relu(x + B(x))", lambda x, b: np.maximum(x + b, 0)),
+        ("max(x, B(x))", np.maximum),
+        ("where(x > B(x), x, 2*B(x))", lambda x, b: np.where(x > b, x, 2 * b)),
+    ],
+)
+def test_the_state_meets_what_a_matrix_puts_out(text, made):
+    rng, gram = np.random.default_rng(4), np.array([[1, 0.5], [0.5, 1.5]])
+    limit = derive(Network(f"x + eps*A({text})", width=sp.oo, inputs=2)).limit
+    found = [float(value) for value in compile_expression(limit.states, list(limit.drift))(*gram[np.triu_indices(2)])]
+    hidden = made(*(rng.multivariate_normal(np.zeros(2), gram, size=200_000) for _ in range(2)))
+    for value, (a, b) in zip(found, ((0, 0), (0, 1), (1, 1)), strict=True):
+        products = hidden[:, a] * hidden[:, b]
+        error = products.std() / np.sqrt(len(products))
+        assert abs(products.mean() - value) < 4.5 * error
+        assert abs(products.mean() - 1.1 * value) > 4.5 * error
+
+
+def test_what_is_nothing_on_each_piece_is_nothing():
+    for text in ("abs(x)*sign(x) + eps*A(x)", "relu(x) - relu(-x) + eps*A(x)"):
+        assert derive(Network(text, width=sp.oo)).limit == derive(Network("x + eps*A(x)", width=sp.oo)).limit
+    for text in ("abs(x + eps*A(x))*sign(x)", "abs(x + eps*A(x)) - abs(x) + x", "abs(x)*sign(x + eps*A(x))"):
+        with pytest.raises(DerivationError, match="a kink moves with ε"):
+            derive(Network(text, width=3))
+    with pytest.raises(DerivationError, match=r"the increment at ε = 0 is -x \+ Abs\(x\), not 0"):
+        derive(Network("abs(x) + eps*A(x)", width=3))
+
+
 def test_a_choice_by_what_another_mean_is_over_is_left_to_that_mean():
     x, z = sp.symbols("x z", real=True)
     inner = expect(sp.Piecewise((x, sp.tanh(z) + z > 1), (sp.tanh(z), True)), z)
@@ -90,6 +139,11 @@ def test_a_choice_by_what_another_mean_is_over_is_left_to_that_mean():
 def test_the_largest_of_three_is_refused_by_what_it_is():
     with pytest.raises(DerivationError, match="the largest of more than two Gaussian variables has no rule"):
         derive(Network("x + eps*C(max(A(x), B(x), D(x)))", width=sp.oo))
+
+
+def test_a_probability_that_depends_on_the_depth_is_refused_for_the_jumps_that_it_makes():
+    with pytest.raises(DerivationError, match=r"must not depend on the depth, .* makes jumps in the limit"):
+        dropout(sp.Symbol("x"), 1 - epsilon**2)
 
 
 def test_two_inputs_choose_each_by_its_own_state():

@@ -205,6 +205,6 @@ def test_derivation_names_both_activations_and_the_means():
 
 
 def test_convolution_and_infinite_width_are_explained():
-    assert "X_l^{j,d+p}" in str(derive(ConvResNet(tanh, relu, width=n, positions=(4,), filter=(3,))))
+    assert "X_l^{j,α+r}" in str(derive(ConvResNet(tanh, relu, width=n, positions=(4,), filter=(3,))))
     text = " ".join(str(derive(ShrinkingResNet(silu, identity, width=sp.oo))).split())
     assert "with means M and second moments K" in text

@@ -53,7 +53,7 @@ def test_shrinking_and_convolutional_networks_have_names(capsys):
     assert "φ''(0) = 1/2" in dense
     assert "1/3" in dense
     line = printed(capsys, "derive", "conv", "--positions", "4", "--filter", "3", "--no-circular", "--width", "2")
-    assert "X_l^{j,d+p}" in line
+    assert "X_l^{j,α+r}" in line
     plane = printed(
         capsys, "derive", "conv", "--positions", "2x3", "--filter", "1x3", "--width", "oo", "--activation", "identity"
     )
@@ -355,7 +355,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
     ("layer", "more", "said"),
     [
         ("x - eps**2*A.T(tanh(A(x, out=8)))", ["--width", "3"], "v_A^i = Sum_j A_ji tanh(u^j)"),
-        ("x + eps*A(B(x, out=3, law={4: 9/5}))", ["--width", "2"], "B_ij ~ Law(0, 1/2)"),
+        ("x + eps*A(B(x, out=3, law={4: 9/5}))", ["--width", "2"], "W_ij^B ~ Law(0, 1/2)"),
         (
             "x + eps*A(x, variance=1 + t, bias_variance=2) + eps**2*M(x, variance=0, mean=1/2, bias_mean=1/3)",
             ["--width", "2"],
@@ -363,7 +363,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
         ),
         ("x + eps*A(x, row_covariance=[[1, 1/2], [1/2, 1]])", ["--width", "2"], "A_ij"),
         ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^d ~ N(0, 1/6)"),
-        ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,d+p}"),
+        ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,α+r}"),
         ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
         ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),
         ("W(x - average(x))", ["--order", "joint", "--depth-rate", "1"], "depth and width together"),

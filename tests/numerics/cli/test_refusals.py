@@ -82,7 +82,7 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
         (["derive", "--out", "x"], "error: --out must end in .tex"),
         (["derive", "--out", "no/such/folder/x.txt"], "no/such/folder does not exist"),
         (["derive", "--out", ".", "--format", "text"], "error: . is a folder"),
-        (["density", "--out", "x.npy"], "error: unknown suffix '.npy'; known: .csv"),
+        (["density", "--out", "x.npy"], "error: unknown suffix '.npy'; --out must end in .csv or .json"),
         (["density", "--out", "x"], "error: --out must end in .csv"),
         (["density", "--out", "no/such/folder/x.csv"], "no/such/folder does not exist"),
         (["density", "--x0", "1e308"], "quantiles of the law are beyond double precision"),

@@ -12,7 +12,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from scipy import stats
+from scipy import special, stats
 
 from derivations import ResNet, depth_limit, recognise
 from derivations.activations import activation_from_potential, identity, ornstein_uhlenbeck, relu
@@ -234,3 +234,16 @@ def test_laws_without_atoms_are_distributions_of_scipys_new_kind():
     for name in ("two walls", "a dead start"):
         with pytest.raises(ValueError, match="the law has an atom of mass"):
             as_scipy_distribution(frozen(name))
+
+
+@pytest.mark.parametrize(("start", "when"), [(2.0, 1.0), (0.3, 3.0)])
+def test_entropy_where_states_round_to_an_end_that_is_none(start, when):
+    # x(1 - x): from t = 1 on part of the law is nearer to 1 than doubles tell, where the noise at the rounded state is 0
+    side = sp.Interval.open(1, sp.oo) if start > 1 else sp.Interval.open(0, 1)
+    law = recognise(Diffusion((x,), [0], [[(x * (1 - x)) ** 2]], side))
+    d = compile_law(law, x0=start, t=when)
+    w = np.linspace(-25, 25, 8001)
+    at, scale = (1 + np.exp(w), np.exp(w)) if start > 1 else (special.expit(w), special.expit(w) * special.expit(-w))
+    expected = -np.sum(d.pdf(at) * d.logpdf(at) * scale) * (w[1] - w[0])
+    assert d.entropy() == pytest.approx(expected, abs=1e-7)
+    assert compile_law(law, x0=start, t=when / 2).entropy() != pytest.approx(expected, abs=1e-2)

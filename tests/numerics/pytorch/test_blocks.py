@@ -423,9 +423,9 @@ ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
         ),
         (Calls(lambda b, x: b.layer(x).mT, **LINEAR), {"positions": 4}, "puts out one of .batch, features, positions"),
         (
-            Calls(lambda b, x: x + b.layer(x.reshape(-1, 4)).reshape(x.shape), **LINEAR),
+            Calls(lambda b, x: x + b.layer(x).reshape(x.shape[0], -1).reshape(x.shape), **LINEAR),
             {"positions": 4},
-            "positions, batch and neurons must stay apart",
+            "neurons stay apart from others",
         ),
         (Calls(lambda b, x: x + b.layer(x) if x.shape[1] > 2 else x, **LINEAR), {}, "positions="),
         (Calls(lambda b, x: x + b.layer(x).softmax(-1), **LINEAR), {}, "softmax goes over .features"),

@@ -302,7 +302,7 @@ class TwoInputs(nn.Module):
         ),
         (Trained(), r"down \(Linear\) does not look like PyTorch's default"),
         (HalfTheState(), "chunk cuts the state"),
-        (TwoInputs(), "needs a second argument, y"),
+        (TwoInputs(), "needs y beside the state"),
         (nn.Linear(3, 4), "reads 3 features and puts out 4"),
         (Residual(nn.Linear(3, 4), nn.Linear(5, 3)), "reads 5 features and gets 4"),
         (3, "must be a torch.nn.Module"),

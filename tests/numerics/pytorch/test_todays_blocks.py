@@ -198,6 +198,7 @@ BLOCKS = {
     "maxout": pointwise(lambda b, x: torch.max(b.c(x), x) + torch.min(x, 2 * b.c(x))),
     "squeeze and excitation over tokens": pointwise(lambda b, x: b.c(x) * b.c(x.mean(1, keepdim=True)).sigmoid()),
     "centred over positions": pointwise(lambda b, x: F.gelu(b.c(x) - b.c(x).mean(dim=1, keepdim=True))),
+    "length over positions": pointwise(lambda b, x: x / torch.norm(b.c(x), p=2, dim=1, keepdim=True)),
     "sum over positions": pointwise(lambda b, x: b.c(x.sum(1)).tanh().unsqueeze(1) * x),
     "retention": lambda: Decoder(retained),
     "a shift by one token": pointwise(lambda b, x: b.c(0.5 * x + 0.5 * torch.roll(x, 1, 1)).relu()),

@@ -1,6 +1,6 @@
-"""Exponents of the first step in the width against networks differentiated by JAX: filters, biases, gates and functions outside.
+"""Exponents of the first step against networks differentiated by JAX: filters, biases, gates, functions outside, attention, shaped perceptrons.
 
-Widths are doubled thrice. Logarithms over all networks are fitted by a line in that of the width, one term in 1/width, and two numbers of each network
+Sizes are doubled thrice. Logarithms over all networks are fitted by a line in that of the width, one term in 1/size, and two numbers of each network
 that are of order 1 at every width: the sizes of its last state and of the gradient in its first one. These hold most of what differs between
 networks, so that 150 of a gate, whose moments are heavy-tailed, say as much as thousands without.
 """
@@ -11,32 +11,56 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import GatedBlock, Network, ShrinkingResNet, Weights, epsilon, scalings, silu, symbols, tanh
+from derivations import (
+    AttentionBlock,
+    GatedBlock,
+    Network,
+    ShapedMLP,
+    ShrinkingResNet,
+    Weights,
+    epsilon,
+    scalings,
+    silu,
+    symbols,
+    tanh,
+)
+from numerics.quadrature import gauss_hermite
 
 jax = pytest.importorskip("jax", reason="networks are differentiated by the extra jax")
 jnp = jax.numpy
 
 n = symbols.width
 WIDTHS, DEPTH, SAMPLES, ERRORS = (8, 16, 32, 64), 4, 150, 4.0
-SIZE = DEPTH**-0.5
 
 
-def filtered(w, x):
+def filtered(w, x, size):
     """Three taps on a ring."""
     h = jnp.tanh(x)
-    return x + SIZE * sum(w[f"tap {s}"] @ jnp.roll(h, s, axis=1) for s in (-1, 0, 1)) / np.sqrt(3)
+    return x + size * sum(w[f"tap {s}"] @ jnp.roll(h, s, axis=1) for s in (-1, 0, 1)) / np.sqrt(3)
 
 
-def biased(w, x):
-    return x + SIZE * (w["A"] @ jnp.tanh(x) + w["bias"])
+def biased(w, x, size):
+    return x + size * (w["A"] @ jnp.tanh(x) + w["bias"])
 
 
-def gated(w, x):
-    return x + SIZE * w["A"] @ (jax.nn.silu(w["B"] @ x) * (w["C"] @ x))
+def gated(w, x, size):
+    return x + size * w["A"] @ (jax.nn.silu(w["B"] @ x) * (w["C"] @ x))
 
 
-def outside(w, x):
-    return x + jax.nn.silu(SIZE * w["W"] @ jnp.tanh(x))
+def outside(w, x, size):
+    return x + jax.nn.silu(size * w["W"] @ jnp.tanh(x))
+
+
+def attended(w, x, size):
+    """Rows of the shares are those of the queries."""
+    shares = jax.nn.softmax((w["Q"] @ x).T @ (w["K"] @ x) / np.sqrt(len(x)), axis=1)
+    return x + size * w["O"] @ (w["V"] @ x @ shares.T)
+
+
+def shaped(w, x, size):
+    """The variance of the matrix makes the mean square of a Gaussian number stay."""
+    square = gauss_hermite(lambda z: (np.tanh(size * z) / size) ** 2)
+    return w["W"] @ jnp.tanh(size * x) / size / np.sqrt(square)
 
 
 #: The layer, the same in JAX, the matrices that a derived one stands for, positions of an input, and shapes of what is no square matrix.
@@ -56,25 +80,32 @@ CASES = {
         {"bias": 1},
     ),
     "gate": (GatedBlock(silu, width=n, hidden=n), gated, {k: [k] for k in "BCA"}, 1, {}),
+    "attention": (AttentionBlock(width=n, positions=3), attended, {k: [k] for k in "VQKO"}, 3, {}),
+    "shaped": (ShapedMLP(tanh, a=1), shaped, {"W": ["W"]}, 1, {}),
     "function outside": (ShrinkingResNet(silu, tanh, width=n), outside, {"W": ["W"]}, 1, {}),
 }
 
 
-def measured(case, rule, width):
+# Plain steps of attention scatter too much for a cheap test: 150 networks leave errors of 0.11, with slopes of 0.48 and 0.51 for Q and K.
+#: Steps of V and O move states directly and, by a power n^(1/2) more, through the scores: at these widths the second part is the smaller one.
+UNSEEN = {("attention", "V", "state"), ("attention", "O", "state")}
+
+
+def measured(case, rule, width, depth=DEPTH, samples=SAMPLES):
     """Mean squares, one row a network, by which the step of each matrix moves the state and the output, and two of order 1; r = 1."""
     _, layer, groups, positions, columns = CASES[case]
     rng = np.random.default_rng(width)
     names = [name for group in groups.values() for name in group]
-    draws = {name: rng.standard_normal((SAMPLES, DEPTH, width, columns.get(name, width))) for name in names}
+    draws = {name: rng.standard_normal((samples, depth, width, columns.get(name, width))) for name in names}
     weights = {name: w if name in columns else w / np.sqrt(width) for name, w in draws.items()}
-    x = rng.standard_normal((SAMPLES, width, positions))
-    v = rng.standard_normal((SAMPLES, width)) / width
+    x = rng.standard_normal((samples, width, positions))
+    v = rng.standard_normal((samples, width)) / width
 
     @jax.jit
     @jax.vmap
     def moves(weights, x, v):
         def last(weights, x=x):
-            return jax.lax.scan(lambda x, w: (layer(w, x), None), x, weights)[0]
+            return jax.lax.scan(lambda x, w: (layer(w, x, depth**-0.5), None), x, weights)[0]
 
         def output(weights, x=x):
             return v @ last(weights, x).mean(axis=1)
@@ -91,12 +122,12 @@ def measured(case, rule, width):
     return np.asarray(moves(weights, x, v))
 
 
-def exponents(tables):
+def exponents(sizes, tables):
     """Slopes of the roots of the squares, and their standard errors, whatever the spread at each width."""
-    seen, x = np.log(np.concatenate(tables)) / 2, np.repeat(np.array(WIDTHS, float), SAMPLES)
+    seen, x = np.log(np.concatenate(tables)) / 2, np.repeat(np.array(sizes, float), len(tables[0]))
     state, gradient = (seen[:, -2:] - seen[:, -2:].mean(axis=0)).T
     beside = [state, gradient, state**2, gradient**2, state * gradient]
-    design = np.stack([np.ones_like(x), np.log(x), WIDTHS[0] / x, *beside], axis=1)
+    design = np.stack([np.ones_like(x), np.log(x), sizes[0] / x, *beside], axis=1)
     inverse, found = np.linalg.inv(design.T @ design), []
     for column in seen[:, :-2].T:
         fitted = inverse @ design.T @ column
@@ -105,23 +136,45 @@ def exponents(tables):
     return found
 
 
-def derived(case, rule):
+def derived(case, rule, along="width"):
     net, _, groups, *_ = CASES[case]
     found = scalings(net, training=True)
     point = {e: sp.Rational(v.numerator, v.denominator) for e, v in found.point({}, 1).items()}
     rows = [row for row in found.moved(rule, {}, readout=1) if row.name not in ("input", "readout")]
-    powers = [getattr(row, word) for row in rows for word in ("state", "output")]
     assert [row.name for row in rows if row.role == "hidden"] == [name for name in groups if " " not in name]
-    return [float(p.width.subs(point)) for p in powers]
+    powers = [((row.name, word), getattr(getattr(row, word), along)) for row in rows for word in ("state", "output")]
+    return [(key, float(sp.sympify(power).subs(point))) for key, power in powers]
+
+
+def compare(case, found, right):
+    """Each slope is the derived one, and neither of those 1/2 beside it."""
+    for (slope, error), (key, power) in zip(found, right, strict=True):
+        if (case, *key) not in UNSEEN:
+            assert abs(slope - power) < ERRORS * error, (key, slope, error, power)
+            for wrong in (-0.5, 0.5):
+                assert abs(slope - power - wrong) > ERRORS * error, (key, slope, error, power)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "rule"),
+    [
+        (case, rule)
+        for case in CASES
+        for rule in ("sgd", "sign")
+        if case != "shaped" and (case, rule) != ("attention", "sgd")
+    ],
+)
+def test_networks_of_doubled_widths_have_the_exponents(case, rule):
+    with jax.enable_x64(True):
+        tables = [measured(case, rule, width) for width in WIDTHS]
+    compare(case, exponents(WIDTHS, tables), derived(case, rule))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["sgd", "sign"])
-@pytest.mark.parametrize("case", CASES)
-def test_networks_of_doubled_widths_have_the_exponents(case, rule):
+def test_shaped_perceptrons_of_doubled_depths_have_the_exponents(rule):
+    depths = (2, 4, 8, 16)  # the width is much larger: it grows first
     with jax.enable_x64(True):
-        tables = [measured(case, rule, width) for width in WIDTHS]
-    for (slope, error), right in zip(exponents(tables), derived(case, rule), strict=True):
-        assert abs(slope - right) < ERRORS * error
-        for wrong in (-0.5, 0.5):
-            assert abs(slope - right - wrong) > ERRORS * error
+        tables = [measured("shaped", rule, 96, depth, 60) for depth in depths]
+    compare("shaped", exponents(depths, tables), derived("shaped", rule, "depth"))

@@ -13,7 +13,7 @@ from derivations import GatedBlock, ResNet, derive, relu
 from derivations.diffusion import Flow
 from numerics import validate
 from numerics.validation.base import QUICK_SCALE, SCALE, spawn
-from numerics.validation.equation import _falls, flow_of_networks, most_powerful
+from numerics.validation.equation import _DrawnOnce, _falls, equation_of_networks, flow_of_networks, most_powerful
 from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
@@ -87,10 +87,33 @@ def test_layers_are_judged_by_no_more_networks_than_are_compared(monkeypatch):
     for name, scale in (("quick", QUICK_SCALE), ("full", SCALE)):
         drawn.clear()
         of = replace(s, scale=scale)
-        assert _falls(of, most_powerful(of), 0) == (True, 0)
+        assert _falls(_DrawnOnce(of), most_powerful(of), 0) == (True, 0)
         assert [size for size, _ in drawn] == [16, 32, 64]  # each size once
         ((counts[name], *_),) = {tuple(count for _, count in drawn)}
     assert counts["quick"] < counts["full"] / 2  # the control, 5 % off, asks for more
+
+
+def test_networks_of_a_size_are_drawn_once(monkeypatch):
+    asked = []
+
+    def networks(self, size, samples, seed):
+        asked.append((size, samples))
+        return drawn_by(self, size, samples, seed)
+
+    drawn_by = Setting.networks
+    monkeypatch.setattr(Setting, "networks", networks)
+    (s,) = settings_of(derive(ResNet(relu, width=1)), 1.0, 1.0, None, None, 1)
+    draw = _DrawnOnce(s)
+    asked.clear()
+    few, more, fewer = (draw(16, count, 0) for count in (100, 150, 40))
+    assert asked == [(16, 100), (16, 50)]
+    np.testing.assert_array_equal(more[:100], few)
+    np.testing.assert_array_equal(fewer, few[:40])
+    assert not np.isin(more[100:], few).any()  # control: those beside them are others
+    asked.clear()
+    claim = next(equation_of_networks(replace(s, scale=QUICK_SCALE), 0)).claim
+    assert "networks of depth 16 and depth 32" in claim
+    assert sorted(size for size, _ in asked) == [16, 16, 32, 32, 64]  # judged by some, compared with further ones
 
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 1])

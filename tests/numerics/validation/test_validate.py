@@ -29,7 +29,7 @@ from numerics.validation import (
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients
-from numerics.validation.equation import _falls, most_powerful
+from numerics.validation.equation import _DrawnOnce, _falls, most_powerful
 from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
@@ -402,5 +402,5 @@ def test_a_time_over_which_layers_are_long_is_cut():
 def test_networks_whose_layers_are_long_are_seen():
     long, short = (settings_of(derive(ResNet(relu, width=1)), 1.0, t, None, None, 1)[0] for t in (1000.0, 1.0))
     # and how many pairs of sizes leave over too much
-    assert _falls(long, most_powerful(long), 0) == (False, 2)
-    assert _falls(short, most_powerful(short), 0) == (True, 0)
+    assert _falls(_DrawnOnce(long), most_powerful(long), 0) == (False, 2)
+    assert _falls(_DrawnOnce(short), most_powerful(short), 0) == (True, 0)

@@ -1,0 +1,85 @@
+"""One letter means one thing on a page, no index is both free and summed, and lines fit on a page."""
+
+import pytest
+import sympy as sp
+
+from derivations import AttentionBlock, ConvBlock, MLPBlock, Network, ResNet, derive, gelu, jacobian, relu
+from derivations.explain import network_steps
+from derivations.notation.latex import fitting, line_rows
+from derivations.notation.text import document
+from derivations.notation.typeset import fits, typeset_width
+from derivations.symbols import width as n
+
+NARROW = ResNet(relu, width=n, inputs=2)
+WIDE = {
+    "a mean inside": MLPBlock(gelu, width=n, bias_variance=1, weight_mean=sp.Rational(1, 2)),
+    "expectations": Network("x + eps*A((0 < B(x) < 1)*x)", width=n, inputs=2),
+}
+
+
+def recursion(recipe):
+    """The first step, without a derivation."""
+    return " ".join(document("", (network_steps(recipe)[0],)).split())
+
+
+def widest(step):
+    """Of a display the widest left side beside each line's rows."""
+    rows = [line_rows(line) for line in step.lines]
+    left = max((left for left, *_ in rows), key=typeset_width)
+    return [(left, right) for *_, right in rows]
+
+
+def test_a_softmax_is_summed_over_an_index_of_its_own():
+    said = recursion(AttentionBlock(width=n, positions=2))
+    assert "a^αβ = exp(s^αβ)/(Sum_γ exp(s^αγ))" in said
+    assert "X_{l+1}^iα = X_l^iα + u_O^iα/sqrt(L)" in said
+    assert "at each of 2 positions" in said
+
+
+def test_every_filter_says_which_position_it_reads():
+    said = recursion(ConvBlock(relu, width=n, positions=(4,), filter=(3,)))
+    assert "u_B^iα = Sum_{j,r} W_ijr^B X_l^{j,α+r}" in said
+    assert "u_A^iα = Sum_{j,r} W_ijr^A {0 if u_B^{j,α+r} <= 0; u_B^{j,α+r} otherwise}" in said
+    assert "A filter F reads position α + r at α." in said
+
+
+def test_matrices_are_not_called_as_what_the_page_calls_otherwise():
+    """V is the Gram matrix and B a Brownian motion; a matrix A or K keeps its name beside others that are not taken."""
+    assert "u_V^iα = Sum_j W_ij^V X_l^jα" in recursion(AttentionBlock(width=n, positions=2))
+    assert "W_ij^B ~ N(0, 1/n)" in recursion(MLPBlock(relu, width=n))
+    assert "u_K^i = Sum_j K_ij X_l^j" in recursion(Network("x + eps*A(tanh(K(x)))", width=n))
+
+
+@pytest.mark.parametrize("recipe", [NARROW, ResNet(relu, width=n)], ids=["two inputs", "one input"])
+def test_the_state_has_one_letter_on_both_sides(recipe):
+    d = derive(recipe)
+    assert "x_j" not in str(d)
+    assert "x_{j}" not in d.latex()
+    assert "x_(j)" not in d.typst()
+    assert "X_j^" in str(d) or "X^j" in str(d)
+    assert "x_j" in str(d.limit.covariance[0, 0])  # the control: in SymPy's own text it is the symbol of the result
+
+
+@pytest.mark.parametrize("name", [pytest.param("a mean inside", marks=pytest.mark.slow), "expectations"])
+def test_lines_that_are_too_wide_get_letters_for_their_parts(name):
+    """And what the letters stand for, put back, is the derivation as it was."""
+    steps = derive(WIDE[name]).steps
+    assert not all(fits([row]) for step in steps if step.lines for row in widest(step))  # the control
+    shown = fitting(steps)
+    for before, after in zip(steps, shown, strict=True):
+        assert all(fits([row]) for row in (widest(after) if after.lines else ()))
+        rule = {line.left: line.terms[0].coefficient for line in after.lines[len(before.lines) :]}
+        for _ in rule:  # a letter may stand inside what another one means
+            rule = {letter: part.xreplace(rule) for letter, part in rule.items()}
+        assert tuple(line.xreplace(rule) for line in after.lines[: len(before.lines)]) == before.lines
+
+
+def test_lines_that_fit_stay_as_they_are():
+    steps = derive(NARROW).steps
+    assert fitting(steps) == steps
+
+
+def test_jacobians_are_ascii_in_latex():
+    """A minus sign of the text would stop pdflatex."""
+    assert "−" in str(jacobian(ResNet("tanh", width=n)))
+    assert "−" not in jacobian(ResNet("tanh", width=n)).latex()
