@@ -12,9 +12,6 @@ from sympy.core.function import ArgumentIndexError
 from derivations.special.functions import GUARD, Fuzzy, constant_form, value_of
 from derivations.special.numeric import Numeric
 
-#: Binary digits of a first value, above which Newton's steps start from half as many.
-_START = 60
-
 
 def weber(order: int, alpha: mpmath.mpf, gamma: mpmath.mpf, slope: mpmath.mpf, z: mpmath.mpf) -> mpmath.mpf:
     r"""The solution with :math:`u(0) = 1,\ u'(0) = \rho` (order 0) or its derivative (order 1), to the working precision.
@@ -74,8 +71,7 @@ def weber_coordinate(alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) -> mpm
     *Derivation.* By Wronski's determinant :math:`r = v/u` has :math:`r' = 1/u^2`. Towards its end r̄ it settles like
     :math:`e^{-\alpha z^2}`, so Newton's method solves :math:`\log(\bar r - r) = \log(\bar r - x)`, by the steps
     :math:`\log(1 + \tfrac{x - r}{\bar r - x})\,(\bar r - r)\,u^2`, which are :math:`(x - r) u^2` close to the root
-    and where there is no end. For :math:`\gamma \ge -\alpha`; started from half as many digits, few of them from a bracket, and kept inside
-    one by bisection.
+    and where there is no end. For :math:`\gamma \ge -\alpha`; started from a bracket, kept inside it by bisection.
     """
     return +_coordinate(mp.prec, mp.convert(alpha), mp.convert(gamma), mp.convert(x))
 
@@ -97,11 +93,10 @@ def _coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) 
             m0 = mp.hyp1f1(even, mp.mpf(1) / 2, s)
             return z * mp.hyp1f1(odd, mp.mpf(3) / 2, s) / m0, mp.exp(-s) * m0 * m0
 
-        rough = _rough_coordinate(prec, alpha, gamma, size)
-        low, high = mp.zero, mp.one if rough is None else rough * (1 + mp.mpf(2) ** -_START)
+        low, high = mp.zero, mp.one
         while ratio(high)[0] < size:
             low, high = high, 2 * high
-        z = rough if rough is not None and low < rough < high else size if low < size < high else (low + high) / 2
+        z = size if low < size < high else (low + high) / 2  # r'(0) = 1
         for _ in range(10 * mp.prec):
             r, square = ratio(z)
             low, high = (z, high) if r < size else (low, z)
@@ -113,15 +108,6 @@ def _coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, x: mpmath.mpf) 
                 break
             z = z + step if low < z + step < high else (low + high) / 2
     return +(mp.sign(x) * z)
-
-
-def _rough_coordinate(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf, size: mpmath.mpf) -> mpmath.mpf | None:
-    """The value to half as many digits, which one step of Newton's method doubles; None where these are too few to begin with."""
-    if prec < 2 * _START:
-        return None
-    with mp.workprec(prec // 2):
-        rough = _coordinate(mp.prec, alpha, gamma, size)
-    return rough if mp.isfinite(rough) else None  # so close to the end that fewer digits do not tell x from it
 
 
 class Weber(Numeric):
