@@ -9,6 +9,8 @@ import numpy as np
 
 from derivations.backward import KernelLaw
 from derivations.backward.kernel_law import ACROSS, ALONG, SQUARE
+from derivations.gaussian.node import GaussianMean
+from derivations.symbols import time
 from numerics import given
 from numerics.compile.tabulated import Array, tabulated
 from numerics.ensembles import Seed, run_ensemble
@@ -76,6 +78,14 @@ def sample_tangent_kernel(
         raise ValueError(f"steps and samples must be at least 1, got {steps} and {samples}")
     if law.gram.share.free_symbols:
         raise ValueError(f"the width is the symbol {1 / law.gram.share}; a law is sampled at a width that is a number")
+    if any(
+        mean.has(time)
+        for formula in (law.drift, law.covariance, law.rate, law.backward_drift, law.backward_covariance)
+        for mean in formula.atoms(GaussianMean)
+    ):
+        raise ValueError(
+            "what activations do moves with the depth, since variances of weights before them do; follow networks by simulate_jacobian"
+        )
     return run_ensemble(_Ensemble(law, float(t), float(v0), int(steps), of), samples, _BLOCK, seed, workers)
 
 
@@ -98,7 +108,7 @@ class _Ensemble:
             "rate": law.rate,
             "gradient": law.squared,
         }
-        self._functions.update(tabulated((SQUARE, ALONG, ACROSS), formulas, self.v0))
+        self._functions.update(tabulated((SQUARE, ALONG, ACROSS, time), formulas, self.v0))
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
         """The values of some samples."""
@@ -106,22 +116,22 @@ class _Ensemble:
         v, pushes = np.empty((self.steps + 1, count)), rng.standard_normal((self.steps, count)) * np.sqrt(h)
         v[0], still = self.v0, (np.zeros(count), np.zeros(count))
         for k in range(self.steps):
-            drift, rate = self._functions["forward"](v[k], *still)
+            drift, rate = self._functions["forward"](v[k], *still, (k + 0.5) * h)
             v[k + 1] = _positive(v[k], drift, rate, np.sqrt(rate) * pushes[k], h)
         c = rng.standard_normal(count) * np.sqrt(v[-1])
         p = np.ones(count) if share == 0 else rng.chisquare(1 / share - 1, count) * share
-        ends = [self._functions["rate"](v[-1], c, p)]
+        ends = [self._functions["rate"](v[-1], c, p, self.t)]
         for k in reversed(range(self.steps)):
-            c, p = self._back(v[k], c, p, pushes[k], rng.standard_normal((2, count)) * np.sqrt(h), h)
-            ends.append(self._functions["rate"](v[k], c, p))
+            c, p = self._back(v[k], c, p, (k + 0.5) * h, pushes[k], rng.standard_normal((2, count)) * np.sqrt(h), h)
+            ends.append(self._functions["rate"](v[k], c, p, k * h))
         if self.of == "gradient":
-            return np.asarray(self._functions["gradient"](v[0], c, p))
+            return np.asarray(self._functions["gradient"](v[0], c, p, 0.0))
         return np.asarray(np.trapezoid(np.stack(ends), dx=h, axis=0))
 
-    def _back(self, v: Array, c: Array, p: Array, push: Array, own: Array, h: float) -> tuple[Array, Array]:
-        """One step towards the input; ``push`` is the noise of V in the same step."""
-        drift, covariance, shared = self._functions["backward"](v, c, p)
-        rate = self._functions["forward"](v, c, p)[1]
+    def _back(self, v: Array, c: Array, p: Array, s: float, push: Array, own: Array, h: float) -> tuple[Array, Array]:
+        """One step towards the input, at the time s in its middle; ``push`` is the noise of V in the same step."""
+        drift, covariance, shared = self._functions["backward"](v, c, p, s)
+        rate = self._functions["forward"](v, c, p, s)[1]
         with np.errstate(divide="ignore", invalid="ignore"):
             along = np.where(rate[:, None] > 0, shared[:, :, 0] / np.sqrt(rate)[:, None], 0.0)
         left = covariance - along[:, :, None] * along[:, None, :]

@@ -35,9 +35,12 @@ class AttentionBlock(Block):
     inputs : int
         The number of texts followed jointly; they share weights.
     heads : int
-    size, value_size : int or Expr
-        How many neurons the queries and keys of a head have, and its values: a number, or a multiple of ``symbols.width``. At infinite width a
-        number stays as it is, and scores are then not Gaussian.
+        The number of heads, whose outputs are added.
+    size : int or Expr
+        How many neurons the queries and keys of a head have: a number, or a multiple of ``symbols.width``. At infinite width a number stays as
+        it is, and scores are then not Gaussian.
+    value_size : int or Expr
+        How many neurons the values of a head have: a number, or a multiple of ``symbols.width``.
     kind : {"softmax", "linear"}
         Whether the shares are the softmax of the scores, or the scores.
     scale : {"sqrt", "linear"}

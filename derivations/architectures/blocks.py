@@ -61,15 +61,22 @@ class MLPBlock(_Hidden):
         Of all matrices: :math:`\sigma_w^2/k` for a weight that reads one of k neurons, :math:`\sigma_b^2` for a bias.
     weight_mean, bias_mean : Expr
         Of the matrices inside the branch: :math:`\mu_w/k` for a weight, :math:`\mu_b` for a bias.
-    output_mean, output_bias_mean : Expr
-        Of the matrix at the end of the branch, times :math:`\varepsilon`: a larger mean has no limit.
+    output_mean : Expr
+        The mean of a weight of the matrix at the end of the branch, times the neurons that it reads, over :math:`\varepsilon`: a larger mean
+        has no limit.
+    output_bias_mean : Expr
+        The mean of a bias of the matrix at the end of the branch, over :math:`\varepsilon`.
     law : str or sequence
-        Of the entries of all matrices, as of :class:`~derivations.Weights`.
-    row_covariance, column_covariance : matrix, optional
-        Of the matrix at the end of the branch, :math:`\Sigma_O` over what comes out and :math:`\Sigma_I` over what it reads, at numbers of
-        neurons that are numbers.
-    keep, keep_branch : Expr
-        Probabilities with which a hidden neuron and the whole branch are kept (dropout, stochastic depth), scaled by their inverse.
+        The law of the entries of all matrices: gaussian, orthogonal, uniform, rademacher, laplace, truncated_normal, or a table of even moments,
+        as of :class:`~derivations.Weights`.
+    row_covariance : matrix, optional
+        How rows of the matrix at the end of the branch covary, :math:`\Sigma_O`, such as [[1, 1/2], [1/2, 1]], at a width that is a number.
+    column_covariance : matrix, optional
+        How columns of the matrix at the end of the branch covary, :math:`\Sigma_I`, at a width that is a number.
+    keep : Expr
+        The probability with which a hidden neuron is kept (dropout); those that are kept are divided by it.
+    keep_branch : Expr
+        The probability with which the whole branch is kept (stochastic depth); it is then divided by it.
 
     Raises
     ------

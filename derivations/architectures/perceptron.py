@@ -104,16 +104,18 @@ class ShapedMLP(Perceptron):
         then c_plus, c_minus, a and rate are left out.
     inputs : int
         m.
-    c_plus, c_minus : number or Expr, optional
-        Of the slopes :math:`1 + c\,n^{-p}` for x > 0 and x < 0 of a two-slope activation; real.
+    c_plus : number or Expr, optional
+        c in the slope :math:`1 + c\,n^{-p}` for x > 0 of a two-slope activation; real.
+    c_minus : number or Expr, optional
+        c in the slope :math:`1 + c\,n^{-p}` for x < 0 of a two-slope activation; real.
     a : number or Expr, optional
-        Of the zoom :math:`s\varphi(x/s)` of a smooth one with :math:`s = a\,n^p`; positive.
+        a in the zoom :math:`s\varphi(x/s)` of a smooth activation with :math:`s = a\,n^p`; positive.
     width : int or Symbol
         n.
     skip : number or Expr
         :math:`\lambda`, at least 0 and below 1: the share of the state that skips the layer, :math:`z' = \lambda z + \sqrt{1-\lambda^2}\,u`.
     rate : number, Expr or pair
-        p; a pair gives the two slopes rates of their own.
+        p in :math:`n^{-p}` of the slopes or :math:`n^p` of the zoom; a pair gives the two slopes rates of their own.
     depth_rate : number or Expr
         :math:`\delta`: a unit of time is :math:`n^\delta` layers. 1 is depth proportional to width.
 

@@ -81,10 +81,14 @@ class ShrinkingResNet(Recipe):
         The number n of neurons.
     inputs : int
         The number m of network inputs followed jointly.
-    weight_variance, bias_variance : Expr
-        :math:`\sigma_w^2`, :math:`\sigma_b^2`, of a weight times the number of a neuron's weights, and of a bias, in a unit of time.
-    weight_mean, bias_mean : Expr
-        :math:`\mu_w`, :math:`\mu_b`, of a weight times the number of a neuron's weights, and of a bias, in a unit of time.
+    weight_variance : Expr
+        :math:`\sigma_w^2`, the variance of a weight in a unit of time, times the number of a neuron's weights.
+    bias_variance : Expr
+        :math:`\sigma_b^2`, the variance of a bias in a unit of time.
+    weight_mean : Expr
+        :math:`\mu_w`, the mean of a weight in a unit of time, times the number of a neuron's weights.
+    bias_mean : Expr
+        :math:`\mu_b`, the mean of a bias in a unit of time.
 
     Raises
     ------

@@ -106,9 +106,10 @@ class TangentGram(Shown):
             If it moves with the state.
         """
         found = sp.cancel(self.process.drift[2] / self.process.states[2])
-        if found.free_symbols & {*self.process.states, self.process.time}:
+        if moving := found.free_symbols & {*self.process.states, self.process.time}:
             raise NotClosed(
-                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the state; simulate the process of state "
+                f"the mean square of a gradient grows by {brief(found)} per unit of time, which moves with the "
+                f"{'depth' if moving == {self.process.time} else 'state'}; simulate the process of state "
                 "and tangent, jacobian(network).process"
             )
         return found
@@ -219,9 +220,11 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     def source() -> sp.Expr:
         moments = LayerMoments(network.program(), 1, directions=1, parameters=True)
         x, v = moments.states
-        own = moments.product(1, 1)
-        rest = {moments.average(v * b): sp.S.Zero for b in (x, v)} | {moments.average(x**2): matrix[0, 0]}
-        left = sp.expand(released(own).xreplace(rest))
+        left = released(moments.product(1, 1))
+        rest = {
+            a: moments.average(a.body.xreplace({v: sp.S.Zero})) for a in state_averages(left)
+        }  # the tangent starts here
+        left = sp.expand(left.xreplace(rest | {moments.average(x**2): matrix[0, 0]}))
         if state_averages(left):
             raise NotClosed(f"what a layer's parameters add to the tangent kernel depends on {brief(left)}")
         return left

@@ -224,8 +224,13 @@ class Isotropic(Shown):
         numbers, neurons = (alpha, a, b, c), {*layer.moments.states, *y.values(), time}
         if not known or any(e.free_symbols & neurons or state_averages(e) for e in numbers):
             shown = of_columns(layer)
+            on = (
+                "state"
+                if not known or any(e.free_symbols & neurons - {time} or state_averages(e) for e in numbers)
+                else "depth"
+            )
             raise NotClosed(
-                "the volumes of tangents do not grow at constant rates: how columns of the Jacobian move depends on the state, by the drift "
+                f"the volumes of tangents do not grow at constant rates: how columns of the Jacobian move depends on the {on}, by the drift "
                 f"{brief(shown.drift[0])} and the covariance {brief(shown.covariance[0, 0])}; simulate the Jacobian"
             )
         return cls(layer.size, alpha, a, b, c)

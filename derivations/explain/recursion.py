@@ -10,12 +10,14 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.architectures.base import Recipe
 from derivations.language import Program, Weights
+from derivations.language.entries import Correlated
 from derivations.language.small import sizes_in_front
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Shares, Statement
 from derivations.notation.nodes import (
     Distribution,
     Juxtaposed,
     Total,
+    covariance_of,
     equals,
     indexed,
     letter,
@@ -222,11 +224,24 @@ class _Recursion:
         (entry, bias), k = self._entries(applied), self._fan_in(applied)
         name = "N" if w.is_gaussian else _LAWS.get(str(w.law), "Law")
         lines = [equation(entry, Distribution(name, w.mean / k, w.variance / k), "~")]
+        if isinstance(w.law, Correlated):
+            lines = self._correlated(w, w.law, w.variance / k)
         if w.bias_variance != 0:
             lines.append(equation(bias, Distribution("N", w.bias_mean, w.bias_variance), "~"))
         elif w.bias_mean != 0:
             lines.append(equation(bias, w.bias_mean))
         return lines
+
+    def _correlated(self, w: Weights, law: Correlated, variance: sp.Expr) -> list[Line]:
+        """How Gaussian entries covary, by rows and by columns."""
+        more = () if sum(isinstance(one.law, Correlated) for one in self.matrices) == 1 else (letter(w.name),)
+        factors, meant = list[sp.Expr](), list[Line]()
+        for matrix, side, at in ((law.rows, "O", ("i", "k")), (law.columns, "I", ("j", "l"))):
+            upper = (letter(side), *more)
+            factors.append(indexed("Sigma", at, upper) if matrix else indexed("delta", at))
+            meant += [equation(indexed("Sigma", (), upper), matrix)] if matrix else []
+        entries = (self._entry(w.name, at) for at in (("i", "j"), ("k", "l")))
+        return [equation(covariance_of(*entries), Juxtaposed(variance, *factors)), *meant]
 
 
 def _index(size: sp.Expr, name: str) -> tuple[str, ...]:

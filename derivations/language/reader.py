@@ -147,6 +147,11 @@ class _Reader:
                         f"the symbol {stray} in {what} is not declared as {own} is; write the layer as a function, lambda x: …, or take "
                         f"symbols.{'state' if own == state else 'step'}"
                     )
+            if stray.name == time.name:
+                raise DerivationError(
+                    f"the time {stray} stands in {what}, and it may in variances and means of matrices only: give the one behind the factor as "
+                    f'Weights("A", variance=(1 + {stray})**2)'
+                )
             raise DerivationError(
                 f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {what}; "
                 f"declare it: Network(..., parameters=({stray},))"

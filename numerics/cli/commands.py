@@ -322,7 +322,8 @@ def _claims(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     out = options.file
     inputs, text = inputs_of(options), text_of(options)
-    from numerics.report import Inputs, Start, Text, report
+    from derivations import Flow
+    from numerics.report import Inputs, Start, Text, draws_networks, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
     if isinstance(options.width, Usual):
@@ -339,7 +340,14 @@ def _report(options: argparse.Namespace) -> int:
     of: Start | Inputs | Text = Start(x0=start_of(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)
-    page = report(d, of, summary_of(options, of.samples), command_of(options), stage)
+    if text is None and not draws_networks(
+        d
+    ):  # the checks choose how many networks, how deep, and with noise for how long
+        options.depth, of_samples = None, None
+        options.t = options.t if isinstance(d.limit, Flow) or d.order == "depth" else None
+    else:
+        of_samples = of.samples
+    page = report(d, of, summary_of(options, of_samples), command_of(options), stage)
     put(page.html(), out)
     if options.json:
         put_json({"report": str(out), "title": d.title})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,6 +18,8 @@ from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
 from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 
+_IMPROBABLE = 1e-20  # of the largest density, below which it is rounding
+_LARGE = 1e100  # states beside which the grid ends because larger ones have no squares in doubles
 _RISEN = 1.01  # times that a function is larger beyond the grid
 _OUTER = 1e-4  # share of a mean beside the ends of the grid, above which what is beyond them counts
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -269,19 +272,38 @@ class GridMeasure(Measure):
         """The integral of a function of the state against the density, cell by cell and cut at its kinks.
 
         The grid ends where next to no probability is left. Where a function grows on beyond an end that is infinitely far, and the outermost
-        twentieth of the grid towards it still counts, what lies beyond does, too: then the integral is refused.
+        twentieth of the grid towards it still counts, what lies beyond does, too: then the integral is refused. So it is where states
+        leave the range of doubles at the end of the grid while they count, or those count of which the density is known by rounding only.
         """
         z, parts = self._contributions(function, kinks)
         (low, high), (first, last) = self.ends, self.coordinate.ends
-        near, total = (high - low) / 20, max(float(np.abs(parts).sum()), np.finfo(float).tiny)
+        near, size = (high - low) / 20, np.abs(parts)
+        total = max(float(size.sum()), np.finfo(float).tiny)
+        shares = [0.0]
         for side, outer, endless in ((-1, z < low + near, low > first), (1, z > high - near, high < last)):
-            share = float(np.abs(parts[outer]).sum()) / total
-            if endless and share > _OUTER and self._grows_beyond(function, z[outer], side):
-                raise ValueError(
-                    f"the mean is carried by states so improbable that the grid leaves them out: {share:.1g} of it lies beside the ends of the "
-                    "grid; ask for quantiles, or take a smaller time"
-                )
+            if not outer.any() or not self._grows_beyond(function, z[outer], side):
+                continue
+            share = float(size[outer].sum()) / total
+            shares.append(share if endless else self._beyond_doubles(z, size, side) / total)
+        density = self.per_z(z)
+        shares.append(float(size[density < _IMPROBABLE * density.max(initial=0.0)].sum()) / total)
+        if max(shares) > _OUTER:
+            raise ValueError(
+                f"the mean is carried by states so improbable that the grid leaves them out: {max(shares):.1g} of it lies beside the ends of the "
+                "grid; ask for quantiles, or take a smaller time"
+            )
         return float(parts.sum())
+
+    def _beyond_doubles(self, z: Array, size: Array, side: int) -> float:
+        """What a mean has beyond an end of the grid, if it goes on falling as over the last cells; nothing where the state there is moderate."""
+        edge = self.nodes[[0, 4, 8]] if side < 0 else self.nodes[[-1, -5, -9]]
+        state, _ = self.coordinate.backward(edge[:1])
+        if abs(state[0]) < _LARGE:
+            return 0.0
+        outer, inner = (float(size[(z - a) * (z - b) <= 0].sum()) for a, b in pairwise(edge))
+        if outer == 0.0:
+            return 0.0
+        return outer * outer / (inner - outer) if inner > outer else np.inf
 
     def entropy(self) -> float:
         r"""The integral :math:`-\int p\log p`, in the Lamperti coordinate, in which no digit of the density is lost beside an end."""
@@ -356,6 +378,10 @@ class SolvedDistribution(FrozenDistribution):
         """
         return sum(part.integral(lambda x: np.asarray(function(x), dtype=float), kinks) for part in self.parts)
 
+    def with_mean(self, mean: float) -> SolvedDistribution:
+        """The same law, of which the mean is known otherwise than by an integral over the grid."""
+        return replace(self, moments=IntegratedMoments(self.parts, mean))
+
 
 def solved(
     name: str,
@@ -374,6 +400,7 @@ class IntegratedMoments(Moments):
     """Moments as integrals over measures."""
 
     parts: tuple[Measure, ...]
+    known: float | None = None  # the mean
 
     def _mean_of(self, function: Callable[[Array], Array]) -> float:
         mean = float(sum(part.integral(function) for part in self.parts))
@@ -383,7 +410,7 @@ class IntegratedMoments(Moments):
 
     def raw(self, order: int) -> float:
         """The moment about 0."""
-        return self._mean_of(lambda x: x**order)
+        return self.known if order == 1 and self.known is not None else self._mean_of(lambda x: x**order)
 
     def central(self, order: int) -> float:
         """The moment about the mean."""

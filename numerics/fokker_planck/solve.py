@@ -12,6 +12,7 @@ from scipy.interpolate import CubicSpline
 
 from derivations.calculus.intervals import coefficients as require_coefficients
 from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_inside, moving_interval
+from derivations.calculus.martingales import is_martingale
 from derivations.calculus.size import factored
 from derivations.diffusion import Diffusion
 from derivations.errors import kind_of, shown
@@ -179,7 +180,7 @@ def solve_fokker_planck(
     outermost = {float(zero) for zero in zeros}
     if any(place in outermost and mass > tol for place, mass in found.atoms):
         raise ValueError("the process crosses more zeros of its noise than were listed; take a smaller time")
-    return found
+    return found if spread or not is_martingale(process, interval) else found.with_mean(start)
 
 
 def _of_two(process: Diffusion, x0: Any, t: float, tol: float, points: int) -> PlaneDistribution:

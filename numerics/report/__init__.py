@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations import Derivation, DerivationError
+from numerics.paths import has_slow_steps
 from numerics.report.inputs import Inputs
 from numerics.report.page import Page
 from numerics.report.start import Start, checks_section
@@ -46,7 +47,7 @@ def report(
     if d.order != "depth":  # no neurons of one width to draw: the checks follow second moments
         x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
         table = validate(d, x0=x0, t=of.t, seed=of.seed, workers=of.workers, stage=stage)
-        return Page(d, tuple(summary), (checks_section(table),), command)
+        return Page(d, tuple(summary), (checks_section(table, said=f"{table.title}."),), command)
     if not width.is_Integer:
         raise DerivationError(
             f"a report simulates networks, so the width must be a number, got {width}; "
@@ -55,4 +56,9 @@ def report(
     return Page(d, tuple(summary), of.sections(d, stage), command)
 
 
-__all__ = ["Inputs", "Page", "Start", "Text", "report"]
+def draws_networks(d: Derivation) -> bool:
+    """Whether a page has networks of one depth beside the limit; else all that is simulated is what the checks choose."""
+    return d.order == "depth" and not has_slow_steps(d.limit)
+
+
+__all__ = ["Inputs", "Page", "Start", "Text", "draws_networks", "report"]

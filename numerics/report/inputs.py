@@ -137,7 +137,7 @@ class Inputs:
                     course_figure([norms[k] for k in shown], r"mean of $\log(\|X_t\|/\sqrt{n})$", _rest(norms, shown)),
                     "norms",
                 ),
-                f"Norms of the {study.inputs} inputs: those that start smallest, in the middle and largest in colour. {how}",
+                f"Norms of the {study.inputs} inputs{_coloured(study.inputs, 'smallest', 'largest')}. {how}",
             )
         )
         if study.width > 1 and study.inputs > 1:
@@ -151,11 +151,16 @@ class Inputs:
             figures.append(
                 Drawing(
                     inline_svg(figure, "correlations"),
-                    f"Correlations, the cosines between the states of two inputs, of all {len(pairs)} pairs: the least, the middle "
-                    f"and the most correlated at the start in colour. {how}",
+                    "Correlations, the cosines between the states of two inputs"
+                    f"{_coloured(len(pairs), 'least correlated', 'most correlated')}. {how}",
                 )
             )
         return Section("How the inputs move with depth", figures=tuple(figures))
+
+
+def _coloured(count: int, least: str, most: str) -> str:
+    """Which of so many courses have colours, where not all of them do."""
+    return f", of {count}: those that start {least}, in the middle and {most} in colour" if count > 3 else ""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,8 @@ class Page:
         wrong = [f"{claim} ({outcome[2:]})" for claim, outcome in outcomes if outcome.startswith("✗")]
         if wrong:
             return f"{len(wrong)} of {len(outcomes)} checks did not pass: {'; '.join(wrong)}."
+        if len(outcomes) == 1:
+            return "The one check agrees, and would have noticed a noise 5 % too large."
         return (
             f"All {len(outcomes)} checks agree, and each would have noticed a noise 5 % too large." if outcomes else ""
         )

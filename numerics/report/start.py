@@ -65,6 +65,9 @@ class Start:
 
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
+        if has_slow_steps(d.limit):
+            why = "Each step of a path would take means over a softmax at its own state, so none are drawn; the checks are those of one layer."
+            return _without_paths(why), checks_section(self._checks(d, stage, None))
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted
         with stage(f"{self.samples} networks of depth {self.depth}"), quiet:
             networks = simulate_network(
@@ -80,7 +83,10 @@ class Start:
             compared = _without_paths(
                 "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix."
             )
-        table = validate(
+        return compared, checks_section(self._checks(d, stage, networks))
+
+    def _checks(self, d: Derivation, stage: Stage, networks: np.ndarray | None) -> Validation:
+        return validate(
             d,
             x0=self.x0,
             t=self.t,
@@ -89,15 +95,10 @@ class Start:
             stage=stage,
             networks=(self.depth, networks),
         )
-        return compared, checks_section(table)
 
     def _compared(self, d: Derivation, networks: np.ndarray, stage: Stage) -> Section:
         if has_distribution(d.limit):
             return self._density(d, networks[:, 0, 0])
-        if has_slow_steps(d.limit):
-            return _without_paths(
-                "Each step of a path would take means over a softmax at its own state, so none are drawn; the checks are those of one layer."
-            )
         return self._diffusion(d, networks, stage)
 
     def _density(self, d: Derivation, networks: np.ndarray) -> Section:
@@ -177,12 +178,14 @@ def _norm_of(d: Derivation) -> tuple[Callable[[np.ndarray], np.ndarray], str, st
     )
 
 
-def checks_section(table: Validation, caption: str = CHECKS_CAPTION) -> Section:
-    """The table of checks with its verdict in words."""
+def checks_section(table: Validation, caption: str = CHECKS_CAPTION, said: str = "") -> Section:
+    """The table of checks with its verdict in words, and what else is said of all."""
     passed = sum(verdict == "agrees" for verdict in table.verdicts)
     header, *rows = [(claim, verdict, *rest) for claim, *rest, verdict in table.table()]
-    said = f"{passed} of {len(rows)} checks pass, each with a control that is rejected."
-    return Section("Checks and controls", (said,), tables=(Table(header, rows, caption),))
+    verdict = f"{passed} of {len(rows)} checks pass, each with a control that is rejected."
+    return Section(
+        "Checks and controls", (verdict, said) if said else (verdict,), tables=(Table(header, rows, caption),)
+    )
 
 
 def _with_error(sample: np.ndarray) -> str:

@@ -119,7 +119,8 @@ def train(
     seed : int
         Of the start, the batches and the layer's random factors.
     checkpoint : path, optional
-        A directory that keeps the state of the training; the same call goes on from it, to the same numbers.
+        A directory that keeps the state of the training; the same call, or one of more steps, goes on from it, to the numbers of one that
+        never stopped.
     progress : callable, optional
         Called with the numbers of finished and of all steps.
 
@@ -130,7 +131,7 @@ def train(
     Raises
     ------
     ValueError
-        If shapes do not fit, or the numbers would not fit in memory.
+        If shapes do not fit, the numbers would not fit in memory, or the checkpoint is of another run or further on.
     TrainingDiverged
         If the loss is no finite number, with the step; the checkpoint holds the last one before.
 
@@ -168,12 +169,17 @@ def train(
     if kept is not None and kept.has("state"):
         found = kept.load("state")
         losses, done = found["losses"], len(found["losses"])
+        if done > steps:
+            raise ValueError(
+                f"{checkpoint} is {done} steps on, and {steps} are asked for; ask for {done} or more, or give an empty directory"
+            )
         leaves = [jax.numpy.asarray(found[f"leaf {k}"]) for k in range(len(leaves))]
         parameters, memory = jax.tree.unflatten(shape, leaves)
     while done < steps:
         count = min(_PIECE, steps - done)
         chosen = np.stack([_chosen(len(rows), batch, seed, done + k) for k in range(count)])
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), done), count)
+        # by the number of the step, so that a run that goes on from any step has the factors of one that never stopped
+        keys = jax.vmap(lambda step: jax.random.fold_in(jax.random.key(seed), step))(np.arange(done, done + count))
         state, piece = many((parameters, memory), rows[chosen], wanted[chosen], keys)
         piece = np.asarray(piece, dtype=float)
         if not np.isfinite(piece).all():

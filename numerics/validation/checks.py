@@ -242,7 +242,9 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
             z_error(value * (s.excess - 1.0), CONTROL_LEVEL), (1.0, 2.0, 3.0), spawn(second, 2), product(a)
         )
         what = (
-            "covariance of the first and the last coordinate" if a else f"variance of one layer's increment{first_one}"
+            f"covariance of the first and the last {'state' if first_one else 'coordinate'}"
+            if a
+            else f"variance of one layer's increment{first_one}"
         )
         yield number_row(what, square, value, value * s.excess)
 

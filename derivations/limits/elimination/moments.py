@@ -271,7 +271,7 @@ class LayerMoments:
         """The coefficient of one layer's time; those before must vanish."""
         time = ORDER * self.root
         for k, moved in enumerate(map(sp.cancel, series[:time])):
-            if require_still(moved) != 0:
+            if require_still(moved) != 0 and (moved := sp.cancel(evaluated(moved))) != 0:
                 power = sp.Rational(k, self.root)
                 raise NoLimit(
                     f"the conditional {moment} of one layer's step is {self._named(moved)} ε^{power} + …: it must vanish at order {power}, since a "

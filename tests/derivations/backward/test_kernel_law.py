@@ -98,6 +98,15 @@ def test_moments_of_samples_are_those_that_close(name):
         assert found.test(1.15 * value).p_value < 1e-3  # the control
 
 
+def test_weights_that_grow_with_the_depth_are_another_clock():
+    """A linear network whose variance is 1 + t has at t = 1 the kernel that variance 1 has at t = 3/2: of mean t exp(t)."""
+    law = jacobian(Network("x + eps*A(x, variance=1 + t)", width=64)).kernel_law
+    runs = [sample_tangent_kernel(law, 4000, 1.0, 1.0, steps, seed=steps) for steps in (16, 32)]
+    found, value = richardson(*map(Estimate.of, runs)), 1.5 * np.exp(1.5)
+    assert found.test(value).p_value > 1e-3
+    assert found.test(np.e).p_value < 1e-3  # the control: the variance at the start
+
+
 @pytest.mark.slow
 def test_gradients_of_scale_invariant_blocks_are_log_normal():
     j = jacobian(MEMBERS["two matrices"])
@@ -129,6 +138,8 @@ def test_refusals():
         sample_tangent_kernel(law, 10, t=-1)
     with pytest.raises(ValueError, match="at least 1"):
         sample_tangent_kernel(law, 10, steps=0)
+    with pytest.raises(ValueError, match="what activations do moves with the depth"):
+        sample_tangent_kernel(jacobian(Network("x + eps*A(tanh(B(x, variance=1 + t)))", width=3)).kernel_law, 10)
     with pytest.raises(DerivationError, match="infinite width"):
         _ = jacobian(ResNet(relu, width=sp.oo)).kernel_law
 

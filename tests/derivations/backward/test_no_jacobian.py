@@ -74,3 +74,19 @@ def test_networks_without_a_limit_have_no_gradients_at_depth():
         with pytest.raises(NoLimit, match="must vanish at order 1"):
             asked()
     assert jacobian(Network("x + eps**2*A(x, mean=1)", width=2)).weight_gradients["A"] == 0  # the control: a drift
+
+
+def test_what_moves_with_the_depth_is_not_said_to_move_with_the_state():
+    j = jacobian(Network("x + eps*A(x, variance=1 + t)", width=3))
+    for asked, message in (
+        (lambda: j.lyapunov(1), "depends on the depth"),
+        (lambda: j.gram.growth, "which moves with the depth"),
+        (
+            lambda: jacobian(Network("x + eps*A(tanh(B(x)))", width=3)).lyapunov(1),
+            "depends on the state",
+        ),  # the control
+    ):
+        with pytest.raises(NotClosed, match=message):
+            asked()
+    with pytest.raises(DerivationError, match=r"in variances and means of matrices only"):
+        Network("x + (1 + t)*eps*A(x)", width=3).program()

@@ -83,3 +83,11 @@ def test_jacobians_are_ascii_in_latex():
     """A minus sign of the text would stop pdflatex."""
     assert "−" in str(jacobian(ResNet("tanh", width=n)))
     assert "−" not in jacobian(ResNet("tanh", width=n)).latex()
+
+
+def test_correlated_entries_say_how_they_covary():
+    """They were said to have a law of mean 0 and some variance, which is not theirs."""
+    said = recursion(MLPBlock(relu, width=2, row_covariance=[[2, 1], [1, 2]]))
+    assert "Cov[W_ij^A, W_kl^A] = 1/8 Σ_ik^O δ_jl" in said
+    assert "Σ^O = [[2, 1], [1, 2]]" in said
+    assert "W_ij^B ~ N(0, 1/2)" in said

@@ -290,7 +290,7 @@ def test_report_on_ten_digits_is_written(tmp_path, capsys):
     assert "300 networks of depth 1000, 10 inputs jointly" in captured.err
     page = out.read_text(encoding="utf-8")
     assert page.count("<figure") == 2
-    assert "45 pairs" in page
+    assert "of 45: those that start least correlated" in page
     assert str(tmp_path) not in page.split("To repeat this page")[0]
 
 
@@ -300,6 +300,23 @@ def test_the_verdict_names_what_did_not_pass():
         return Page(derive(ResNet(relu, width=1)), (), (Section("Checks", tables=(table,)),))
 
     assert page("✓ agrees", "✓ agrees").verdict.startswith("All 2 checks agree, and each would have noticed")
+    assert page("✓ agrees").verdict.startswith("The one check agrees, and would have noticed")
     assert page("✓ agrees", "✗ differs").verdict == "1 of 2 checks did not pass: claim 1 (differs)."
     assert not page("✓ agrees", "✗ differs").holds
     assert page().verdict == ""
+
+
+@pytest.mark.slow
+def test_the_head_says_only_what_was_done(tmp_path, capsys):
+    """Depth and number of networks were said, and networks drawn, where the checks choose their own and no picture shows any."""
+    out = tmp_path / "page.html"
+    for words, drawn in (
+        ("attention-block --positions 2 --width 2 --size 2", False),
+        ("shaped --c-plus 0 --c-minus=-1", False),
+        ("resnet --width 1 --depth 50 --samples 500", True),  # the control
+    ):
+        assert main(["report", *words.split(), "--out", str(out), "--force"]) == 0
+        head = out.read_text(encoding="utf-8").split("</dl>")[0]
+        assert ("depth L" in head) == drawn
+        assert ("<dt>networks</dt>" in head) == drawn
+        assert ("networks of depth" in capsys.readouterr().err) == drawn

@@ -156,6 +156,22 @@ def test_training_goes_on_from_its_checkpoint_to_the_same_numbers(tmp_path):
         train(network, a, a[:, :1], steps=45, checkpoint=tmp_path / "kept", **(options | {"seed": 8}))
 
 
+@pytest.mark.slow
+def test_a_run_of_more_steps_has_the_factors_of_one_that_never_stopped(tmp_path):
+    A, B = Weights("A"), Weights("B", out=5)
+    network = TrainableNetwork(
+        Network(lambda x: x + epsilon * A(dropout(relu(B(x)), sp.S.Half)), width=4), 3, features=2
+    )
+    a, kept = some_inputs(6, 2), tmp_path / "kept"
+    first = train(network, a, a[:, :1], 0.05, steps=7, checkpoint=kept)
+    whole, rest = train(network, a, a[:, :1], 0.05, steps=12), train(network, a, a[:, :1], 0.05, 12, checkpoint=kept)
+    assert np.array_equal(rest.losses, whole.losses)
+    assert np.array_equal(first.losses, whole.losses[:7])
+    assert not np.allclose(train(network, a, a[:, :1], 0.05, 12, seed=1).losses, whole.losses)  # the control
+    with pytest.raises(ValueError, match="is 12 steps on, and 5 are asked for"):
+        train(network, a, a[:, :1], 0.05, steps=5, checkpoint=kept)
+
+
 def test_each_pass_goes_through_all_inputs():
     from numerics.training.descent import _chosen
 

@@ -62,7 +62,9 @@ def test_neurons_that_are_not_alike():
 
 
 def test_the_title_has_the_time_that_is_compared():
-    assert validate(jacobian(MLP(relu)), samples=20, depth=8).title.endswith("t = 0.125")
+    assert validate(jacobian(MLP(relu)), samples=20, depth=8).title.endswith(
+        "t = 0.125, a short time over which depth and width are followed together"
+    )
 
 
 def test_refusals():
