@@ -220,9 +220,11 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     def source() -> sp.Expr:
         moments = LayerMoments(network.program(), 1, directions=1, parameters=True)
         x, v = moments.states
-        own = moments.product(1, 1)
-        rest = {moments.average(v * b): sp.S.Zero for b in (x, v)} | {moments.average(x**2): matrix[0, 0]}
-        left = sp.expand(released(own).xreplace(rest))
+        left = released(moments.product(1, 1))
+        rest = {
+            a: moments.average(a.body.xreplace({v: sp.S.Zero})) for a in state_averages(left)
+        }  # the tangent starts here
+        left = sp.expand(left.xreplace(rest | {moments.average(x**2): matrix[0, 0]}))
         if state_averages(left):
             raise NotClosed(f"what a layer's parameters add to the tangent kernel depends on {brief(left)}")
         return left

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import sympy as sp
 from sympy.core.symbol import Str
 from sympy.printing.conventions import split_super_sub
+from sympy.printing.latex import translate
 from sympy.printing.precedence import PRECEDENCE
 
 
@@ -146,20 +147,37 @@ def indexed(stem: sp.Symbol | str, lower: tuple[object, ...] = (), upper: tuple[
     (W, (i, j), ())
     >>> indexed("W_1", ("i", "j")).args
     (W, (1, i, j), ())
+    >>> indexed("mlp_up", ("i", "j")).args
+    (Word(mlp_up), (i, j), ())
     """
 
     def place(names: tuple[object, ...]) -> sp.Tuple:
-        return sp.Tuple(*(letter(name) if isinstance(name, str) else sp.sympify(name) for name in names))
+        return sp.Tuple(*(_name(letter(name) if isinstance(name, str) else sp.sympify(name)) for name in names))
 
     symbol = letter(stem) if isinstance(stem, str) else stem
     base, above, below = split_super_sub(symbol.name)
-    if base != symbol.name and (above or below):  # indices of its own come first
+    if _is_word(base):
+        symbol, above, below = Word(symbol.name), [], []
+    elif base != symbol.name and (above or below):  # indices of its own come first
         symbol = sp.Symbol(base, **symbol.assumptions0)
     else:
         above, below = [], []
     made = Scripted(symbol, place((*below, *lower)), place((*above, *upper)))
     assert isinstance(made, Scripted)
     return made
+
+
+def _name(index: sp.Expr) -> sp.Expr:
+    """An index that holds a word as upright text: its letters are no product."""
+    if not index.is_Symbol:
+        return index
+    base, above, below = split_super_sub(index.name)
+    return Word(index.name) if any(map(_is_word, (base, *above, *below))) else index
+
+
+def _is_word(text: str) -> bool:
+    """Several letters that name no letter of an alphabet and no accent."""
+    return text.isascii() and text.isalpha() and len(text) > 1 and translate(text) == text
 
 
 def expected(body: sp.Expr, *given: sp.Expr) -> Notation:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, cast
 
-from derivations import parse_activation, relu
+from derivations import parse_activation, relu, softplus
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import Value
 
@@ -37,6 +38,7 @@ _WITH_PARAMETERS: dict[str, Callable[[Any], str]] = {
     "Hardshrink": lambda m: f"hardshrink({m.lambd})",
     "Softplus": lambda m: _softplus(m.beta, m.threshold),
     "Threshold": lambda m: f"threshold({m.threshold}, {m.value})",
+    "RReLU": lambda m: _randomly_leaky(m.lower, m.upper, m.training),
 }
 
 
@@ -82,8 +84,32 @@ def _function(text: str, *names: str) -> Rule:
     return rule
 
 
+def _leaky_at(reader: Reader, x: Any, weight: Any) -> Value:
+    """``functional.prelu`` at its slope."""
+    return _activated(reader, f"leaky_relu({reader.uniform('prelu', weight).expr})", x, "prelu")
+
+
+def _randomly_leaky(lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False) -> str:
+    if training:
+        raise ValueError("a random slope of each neuron has no rule; call eval(), which takes its mean")
+    return f"leaky_relu({(Fraction(lower).limit_denominator() + Fraction(upper).limit_denominator()) / 2})"
+
+
+def _randomly_leaky_function(reader: Reader, x: Any, *given: Any, inplace: bool = False, **options: Any) -> Value:
+    return _activated(reader, _randomly_leaky(*given, **options), x, "rrelu")
+
+
+def _sum_in_logarithms(reader: Reader, x: Any, other: Any) -> Value:
+    """``torch.logaddexp``: log(exp a + exp b) = b + log(1 + exp(a − b))."""
+    first, second = reader.value(x, "logaddexp"), reader.value(other, "logaddexp")
+    return reader.combine(first, second, lambda a, b: b + softplus(a - b))
+
+
 def clamped(reader: Reader, x: Any, min: Any = None, max: Any = None) -> Value:
-    """``x.clamp(min, max)``."""
+    """``x.clamp(min, max)``, between numbers or tensors."""
+    if isinstance(min, Value) or isinstance(max, Value):
+        above = x if min is None else _larger(reader, x, min)
+        return reader.value(above, "clamp") if max is None else _smaller(reader, above, max)
     low = "x" if min is None else f"max(x, {min})"
     return _activated(reader, low if max is None else f"min({low}, {max})", x, "clamp")
 
@@ -137,6 +163,10 @@ FUNCTIONS: dict[str, Rule] = {
     "hardshrink": _function("hardshrink", "lambd"),
     **{text: _function(text) for text in _PLAIN.values()},
     **{word: _of_one_variable(word) for word in _MATHEMATICS},
+    "log_sigmoid": _function("logsigmoid"),
+    "prelu": _leaky_at,
+    "rrelu": _randomly_leaky_function,
+    "logaddexp": _sum_in_logarithms,
     **dict.fromkeys(("clamp", "clip"), clamped),
     "clamp_min": lambda reader, x, min: clamped(reader, x, min),
     "clamp_max": lambda reader, x, max: clamped(reader, x, None, max),

@@ -39,7 +39,8 @@ def multiplied_as_matrices(reader: Reader, a: Any, b: Any) -> Value:
     """
     if is_tensor(b) and isinstance(a, Value) and b.ndim == 2:
         reader.on(a, len(a.axes) - 1, "a product with a matrix")
-        return reader.matrix(reader.name_of_matrix(b), Tensors(b.t(), default=""), a)
+        name = reader.name_of_matrix(b)
+        return reader.matrix(name.removesuffix(".weight"), Tensors(b.t(), default=""), a)
     second = reader.value(b, "a matrix", unsummed=True)
     if is_tensor(a) and second.axes[-2:-1] == (HERE,):
         return second.map(lambda e: over_positions(_over_pairs(reader, a) * other(e)))

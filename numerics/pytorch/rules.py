@@ -83,9 +83,7 @@ REFUSED_OPERATIONS = {
     **dict.fromkeys(("cummax", "cummin"), _ORDERS),
     **dict.fromkeys(("floor", "ceil", "round", "trunc", "frac", "fmod", "remainder", "mod", "floordiv"), _JUMPS),
     **dict.fromkeys(("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_fft2", "fft_rfft2"), _MIXES),
-    **dict.fromkeys(
-        ("rrelu", "gumbel_softmax", "alpha_dropout", "feature_alpha_dropout", "bernoulli", "multinomial"), _DRAWS
-    ),
+    **dict.fromkeys(("gumbel_softmax", "alpha_dropout", "feature_alpha_dropout", "bernoulli", "multinomial"), _DRAWS),
     **dict.fromkeys(("cdist", "pdist"), _DISTANCES),
     **dict.fromkeys(("cumprod", "prod"), _PRODUCTS),
     "log_softmax": "it is the logarithm of shares of positions, which is known as softmax(...) alone",

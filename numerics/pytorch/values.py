@@ -194,7 +194,10 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
         pair = [v.axes[place - count + len(v.axes)] if place - count + len(v.axes) >= 0 else ONE for v in (a, b)]
         chosen = pair[0] if pair[1] == ONE else pair[1]
         if pair[0] != pair[1] and ONE not in pair:
-            raise ValueError(f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation")
+            given = "; given numbers are read as ones of neurons, and those that differ between positions have no rule"
+            raise ValueError(
+                f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation{given if NEURONS in pair else ''}"
+            )
         axes.append(chosen)
         if isinstance(chosen, int):
             for shape, own in zip(shapes, pair, strict=True):
@@ -232,12 +235,12 @@ _SIMPLE = 4096
 
 
 def number(value: float) -> sp.Expr:
-    """A float as the root of a simple fraction that has all its sixteen digits, else as the decimal of seven, which single precision holds."""
+    r"""A float as the root of a simple fraction, also over :math:`\pi`, that has all its sixteen digits, else as the decimal of seven."""
     short = sp.Rational(f"{value:.7g}")
     if float(short) == value or not isinstance(value, float) or not isfinite(value):
         return short
-    for degree in (2, 4):
-        power = Fraction(value**degree).limit_denominator(_SIMPLE)
-        if abs(float(power) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
-            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator), degree)
+    for degree, unit in ((2, sp.S.One), (4, sp.S.One), (2, 1 / sp.pi)):
+        power = Fraction(value**degree / float(unit)).limit_denominator(_SIMPLE)
+        if abs((float(power) * float(unit)) ** (1 / degree) - abs(value)) <= 2 * ulp(value):
+            return sp.sign(short) * sp.root(sp.Rational(power.numerator, power.denominator) * unit, degree)
     return short

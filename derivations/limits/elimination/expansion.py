@@ -16,6 +16,7 @@ import sympy as sp
 from derivations.errors import DerivationError, NotClosed
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.language.weights import Weights
+from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import Coins, Covariances, Expansion, Fluctuations, Random
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.held import released
@@ -95,8 +96,12 @@ def expand(
 
 
 def _is_nothing(expr: sp.Expr) -> bool:
-    """Whether a function of one neuron with kinks is 0 on each of its pieces, as |x| sign(x) − x."""
-    if not expr.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign) or len(expr.free_symbols) != 1:
+    """Whether a function of one neuron alone with kinks is 0 on each of its pieces, as |x| sign(x) − x."""
+    if (
+        expr.has(LayerAverage)
+        or not expr.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign)
+        or len(expr.free_symbols) != 1
+    ):
         return False
     (x,) = expr.free_symbols
     try:

@@ -47,7 +47,8 @@ def in_linear_forms(
     (True, 2*s)
     """
     forms = _Forms(tuple(noises))
-    found = forms.said(_split(_factored(sp.powsimp(expr, combine="exp", deep=True)), noises))
+    found = forms.said(_split(_factored(sp.powsimp(expr, combine="exp", deep=True)), noises), leave=True)
+    found = forms.said(found)  # exponentials of sums of combinations that are known by now
     if found == expr:
         return None
     for form, name in forms.names.items():
@@ -76,13 +77,28 @@ class _Forms:
         self.noises = noises
         self.names: dict[sp.Expr, sp.Symbol] = {}
 
-    def said(self, expr: sp.Expr) -> sp.Expr:
-        """Each function of one combination of several variables as one of its name."""
+    def said(self, expr: sp.Expr, leave: bool = False) -> sp.Expr:
+        """Each function of one combination of several variables as one of its name; exponentials may be left."""
         if isinstance(expr, Binding) or sum(map(expr.has, self.noises)) < 2 or expr.is_polynomial(*self.noises):
             return expr
-        if (form := self._form(expr)) is not None and (named := self._named(expr, form)) is not None:
+        if isinstance(expr, sp.exp) and leave:
+            return expr
+        if isinstance(expr, sp.exp) and (parts := self._in_known(expr.args[0])) is not None:
+            return sp.exp(parts)
+        alone = not (self.names and expr.has(*self.names.values()))
+        if alone and (form := self._form(expr)) is not None and (named := self._named(expr, form)) is not None:
             return named
-        return expr.func(*(self.said(a) if isinstance(a, sp.Expr) else a for a in expr.args))
+        return expr.func(*(self.said(a, leave) if isinstance(a, sp.Expr) else a for a in expr.args))
+
+    def _in_known(self, exponent: sp.Expr) -> sp.Expr | None:
+        """A linear exponent as a sum of combinations that have names."""
+        rest = sp.expand(exponent)
+        for form, name in self.names.items():
+            first = next(a for a in self.noises if form.has(a))
+            if rest.is_polynomial(first) and sp.degree(rest, first) == 1:
+                share = rest.coeff(first)
+                rest = sp.expand(rest - share * form + share * name)
+        return None if rest.has(*self.noises) else rest
 
     def covariances(self, known: Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]) -> Covariance:
         """Of the variables and the combinations."""

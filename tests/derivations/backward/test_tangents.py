@@ -10,6 +10,8 @@ from derivations import (
     MLP,
     ConvResNet,
     DerivationError,
+    GatedBlock,
+    MLPBlock,
     Network,
     NotClosed,
     PreNormResNet,
@@ -331,3 +333,11 @@ def test_the_hypothesis_on_backward_weights():
     assert found().test(np.exp(0.5)).p_value > 1e-3
     assert found(copies=True).test(np.exp(0.5)).p_value > 1e-3
     assert found(tied=True).test(np.exp(0.5)).p_value < 1e-3  # the control
+
+
+def test_a_mean_that_centred_gates_do_not_see_adds_no_parameters():
+    """A mean of the output matrix multiplies the mean of a gate, which is 0, and its slope along a tangent that starts at rest."""
+    seen, without = (jacobian(GatedBlock(relu, width=2, hidden=2, output_mean=k)) for k in (1, 0))
+    assert seen.kernel.source == without.kernel.source == 3 * seen.gram.matrix[0, 0] ** 2 / 2
+    with pytest.raises(NotClosed, match="neuron by neuron"):  # the control: a mean that is seen
+        _ = jacobian(MLPBlock(relu, width=2, hidden=2, output_mean=1)).kernel

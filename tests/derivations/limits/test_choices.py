@@ -10,6 +10,7 @@ from derivations import Network, Weights, derive, dropout, epsilon, mixed, relu
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
 from derivations.gaussian.single import choice_elsewhere
+from derivations.kernels import ntk
 from derivations.language import parse_layer
 from numerics.compile import compile_expression
 from tests.random_layers import limit_at
@@ -117,6 +118,17 @@ def test_the_state_meets_what_a_matrix_puts_out(text, made):
         error = products.std() / np.sqrt(len(products))
         assert abs(products.mean() - value) < 4.5 * error
         assert abs(products.mean() - 1.1 * value) > 4.5 * error
+
+
+def test_the_tangent_kernel_of_a_sum_of_two_matrices_is_that_of_one_of_twice_the_variance():
+    both, one = (
+        ntk(Network(f"x + eps*A(sigmoid({inside}))", width=sp.oo, inputs=2))
+        for inside in ("B(x) + C(x)", "B(x, variance=2)")
+    )
+    at = (1.0, 0.5, 1.5, 0.7, 0.2, 0.9)
+    found, wanted = (compile_expression(flow.states, list(flow.drift))(*at) for flow in (both, one))
+    assert np.allclose(found, wanted, rtol=1e-9)
+    assert not np.allclose(compile_expression(both.states, list(both.drift))(*at[:-1], 1.0), wanted, rtol=1e-3)
 
 
 def test_what_is_nothing_on_each_piece_is_nothing():

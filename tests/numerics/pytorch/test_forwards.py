@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 import sympy as sp
@@ -10,8 +11,11 @@ import sympy as sp
 torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the extra torch")
 from torch import nn  # noqa: E402
 
-from derivations import causal, derive  # noqa: E402
+from derivations import causal, derive, parse_activation  # noqa: E402
+from derivations.language.nodes import Applied  # noqa: E402
+from derivations.symbols import state  # noqa: E402
 from numerics.pytorch import from_torch  # noqa: E402
+from numerics.pytorch.values import number  # noqa: E402
 
 
 def logged(call):
@@ -166,3 +170,25 @@ def test_memory_that_was_never_set_is_no_weight():
     nn.init.constant_(block.weight, float("nan"))
     with pytest.raises(ValueError, match="weight holds nan"):
         from_torch(block)
+
+
+class ByHand(nn.Module):
+    """GELU as older code writes it."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4, bias=False)
+
+    def forward(self, x):
+        u = self.inner(x)
+        return x + 0.5 * u * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (u + 0.044715 * u**3)))
+
+
+def test_a_number_with_pi_is_read_as_such():
+    """So that the formula is the activation's own."""
+    (matrix,) = {node for node in from_torch(ByHand, width=sp.oo).layer.atoms(Applied)}
+    layer = from_torch(ByHand, width=sp.oo, scale=1).layer
+    own = parse_activation("gelu(tanh)")(matrix)
+    assert [abs((layer - state - own).subs({matrix: v, state: 0}).evalf(30)) < 1e-25 for v in (-2, 1, 3)] == [True] * 3
+    assert number((2 / math.pi) ** 0.5) == sp.sqrt(2 / sp.pi)
+    assert number(0.79788) == sp.Rational(79788, 100000)

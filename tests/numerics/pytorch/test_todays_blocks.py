@@ -184,6 +184,9 @@ BLOCKS = {
     "several devices": lambda: nn.DataParallel(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
     "compiled": lambda: Compiled(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
     "clamp": pointwise(lambda b, x: x.clamp(-0.5, 1) + x.clamp(min=0.2)),
+    "clamp between tensors": pointwise(lambda b, x: torch.clamp(b.c(x), min=x - 1, max=x + 1)),
+    "functions of logarithms": pointwise(lambda b, x: F.logsigmoid(b.c(x)) + torch.logaddexp(b.c(x), x)),
+    "slopes that were drawn": pointwise(lambda b, x: F.rrelu(b.c(x)) + F.prelu(x, torch.tensor([0.3]).double())),
     "maximum": pointwise(lambda b, x: torch.maximum(x, b.c(x)) - torch.minimum(b.c(x), 2 * x)),
     "unit length": pointwise(lambda b, x: F.normalize(x, dim=-1) + x / x.norm(dim=-1, keepdim=True)),
     "cosine of two tensors": pointwise(lambda b, x: F.cosine_similarity(b.c(x), x, dim=-1).unsqueeze(-1) * x),
@@ -333,6 +336,11 @@ def depthwise():
         (lambda: nn.Embedding(4, N), "as an input layer or a table of relative positions does"),
         (depthwise, "0 .Conv1d. has 8 groups"),
         (lambda: Decoder(lambda b, q, k, v: v[:, :, torch.arange(q.shape[0])]), "must be Number, not Symbol"),
+        (pointwise(lambda b, x: F.rrelu(x, training=True)), "a random slope of each neuron has no rule"),
+        (
+            pointwise(lambda b, x: b.c(x) * torch.arange(1.0, TOKENS + 1).view(1, -1, 1)),
+            "given numbers are read as ones of neurons, and those that differ between positions have no rule",
+        ),
         (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
         (
             pointwise(lambda b, x: x.sum((1, 2), keepdim=True)),
