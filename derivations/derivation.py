@@ -66,7 +66,7 @@ class Derivation(Printed):
     order: str
     limit: Limit
     law: PiecewiseLaw | None
-    why_no_law: str
+    _no_law: str | DerivationError = field(compare=False)
     norm: NormDynamics | None
     slope: InitialSlope | None
     moments: limits.JointMoments | None = field(default=None, compare=False)
@@ -81,6 +81,11 @@ class Derivation(Printed):
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
         order = "depth and width together" if self.order == "joint" else self.order
         return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
+
+    @cached_property
+    def why_no_law(self) -> str:
+        """Why no closed form of the law is known; empty where one is."""
+        return str(self._no_law)
 
     @property
     def gram_alone(self) -> bool:
@@ -301,7 +306,7 @@ def _gram_alone(architecture: Recipe, why: NotClosed) -> limits.GramLimit:
     return found
 
 
-def _law_of_gram(gram: Limit) -> tuple[PiecewiseLaw | None, str]:
+def _law_of_gram(gram: Limit) -> tuple[PiecewiseLaw | None, str | DerivationError]:
     """The law of a Gram matrix at finite width, or why none is known."""
     if gram.drift.has(sp.asin, sp.acos):  # to look for one takes minutes
         return None, "no solvable family has the angle between two inputs in it"

@@ -150,8 +150,10 @@ def brief(formula: object, most: int = 120) -> str:
     'u + 1'
     >>> brief(sum(k * sp.Symbol("x") ** k for k in range(40)), 40)
     '39*x**39 + 38*x**38 + 37*x … **2 + x (403 characters)'
+    >>> brief(sp.Piecewise((0, sp.Symbol("x") <= 0), (sp.Symbol("x"), True)))
+    'relu(x)'
     """
-    text = readable(str(formula))
+    text = re.sub(r"Piecewise\(\(0, (.+?) <= 0\), \(\1, True\)\)", r"relu(\1)", readable(str(formula)))
     if len(text) <= most:
         return text
     return f"{text[: 2 * most // 3]} … {text[-most // 6 :]} ({len(text)} characters)"

@@ -34,6 +34,8 @@ from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import Piece, pieces
 from derivations.piecewise.terms import is_zero
 
+_SEEN = sp.Rational(1, 10**6)  # a variance that is no zero whose digits have cancelled
+
 
 @dataclass(frozen=True)
 class End:
@@ -147,7 +149,10 @@ def classify(process: Diffusion, interval: tuple[sp.Expr, sp.Expr] | None = None
 
 def _end(x: sp.Symbol, part: Piece, tag: sp.Symbol, point: sp.Expr, is_left: bool) -> End:
     opened = sp.expand(part.expr)
-    y, mu, a = _towards(x, opened.coeff(tag, 1), opened.coeff(tag, 0), point, is_left)
+    drift, variance = opened.coeff(tag, 1), opened.coeff(tag, 0)
+    if _is_regular(x, drift, variance, point):
+        return End(point, *(sp.true,) * 5, sp.false, sp.false)
+    y, mu, a = _towards(x, drift, variance, point, is_left)
     if a == 0:
         raise DerivationError(
             f"the noise vanishes near the end {point}: the process is frozen or a flow there, not a diffusion"
@@ -161,6 +166,14 @@ def _end(x: sp.Symbol, part: Piece, tag: sp.Symbol, point: sp.Expr, is_left: boo
             for fact, at in zip(facts, there, strict=True)
         )
     return End(point, *map(tidy_condition, facts))
+
+
+def _is_regular(x: sp.Symbol, mu: sp.Expr, a: sp.Expr, point: sp.Expr) -> bool:
+    """Whether coefficients without parameters have values at a finite end and the noise is seen not to vanish there: s and m are continuous."""
+    if not point.is_finite:
+        return False
+    drift, variance = (sp.sympify(entry).xreplace({x: point}).evalf(15) for entry in (mu, a))
+    return bool(drift.is_number and drift.is_real and variance.is_number and variance.is_real and variance > _SEEN)
 
 
 def _facts(y: sp.Symbol, mu: sp.Expr, a: sp.Expr, finite: bool) -> tuple[Condition, ...]:

@@ -70,7 +70,7 @@ class IteratedIntegral(sp.Expr):
             anchor, low, high = map(_number, self.args[2:])
             at_low = mp.quad(g, [anchor, low]) if anchor != low else mp.mpf(0)
             value = _iterated(f, g, at_low, low, high)
-        return sp.Float(value, precision=prec)
+        return sp.Float(mp.re(value), precision=prec) if mp.im(value) == 0 else None
 
     def _sympystr(self, printer: sp.printing.str.StrPrinter) -> str:
         f, g, anchor, low, high = self.args

@@ -75,7 +75,8 @@ def antiderivative(expr: sp.Expr, p: sp.Symbol, nonzero: set[sp.Expr]) -> sp.Exp
     """
     terms = [parse(term, p) for term in sp.Add.make_args(expr)]
     if None in terms:
-        terms = [parse(term, p) for term in sp.Add.make_args(sp.expand(expr, power_exp=False, power_base=False))]
+        opened = expr.rewrite(sp.exp) if expr.has(HyperbolicFunction) else expr
+        terms = [parse(term, p) for term in sp.Add.make_args(sp.expand(opened, power_exp=False, power_base=False))]
     if all(term is not None for term in terms):
         found = [_one(term, p, nonzero) for term in terms if term is not None]
         return None if None in found else sp.Add(*(f for f in found if f is not None))
@@ -94,7 +95,7 @@ def _searched(expr: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
     if opened is not None:
         return sp.integrate(sp.cancel(opened / (rate * u)), u).subs(u, sp.exp(rate * p))
     curved = expr.atoms(sp.exp, sp.sin, sp.cos, HyperbolicFunction)
-    if any(not inner.is_polynomial(p) for node in curved for inner in node.args):
+    if expr.has(sp.I) or any(not inner.is_polynomial(p) for node in curved for inner in node.args):
         return None  # an exponential of an arctangent, say, over which the rules go round in circles
     from sympy.integrals.manualintegrate import manualintegrate
 

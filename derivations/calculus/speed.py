@@ -11,6 +11,7 @@ In the coordinate :math:`S = \int s` the process has no drift, so S decides wher
 from __future__ import annotations
 
 import sympy as sp
+from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
 from derivations.calculus.finiteness import reduced
 from derivations.calculus.intervals import coefficients
@@ -54,7 +55,9 @@ def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.E
     exponent = sp.integrate(sp.expand(sp.apart(ratio, p) if ratio.is_rational_function(p) else ratio), p)
     if exponent.has(sp.Integral):
         raise NoClosedForm(f"the scale density needs ∫ 2μ/a with 2μ/a = {2 * mu / a}, which is not elementary")
-    density = sp.powsimp(sp.exp(sp.expand(-exponent)).rewrite(sp.exp))
+    written = sp.exp(sp.expand(-exponent))
+    hyperbolic = {node: node.rewrite(sp.exp) for node in written.atoms(HyperbolicFunction)}
+    density = sp.powsimp(written.xreplace(hyperbolic))
     return sp.powdenest(_split_exponential(density)).subs(p, back)
 
 

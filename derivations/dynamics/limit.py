@@ -48,7 +48,7 @@ class TrainingLimit(Printed):
                 "training is derived for a depth that grows after the width; say the layer as a Network(..., width=sp.oo)"
             )
         if self.network.width != sp.oo:
-            raise DerivationError(f"training is solved at infinite width, got width {self.network.width}; give sp.oo")
+            raise DerivationError(f"training is solved at infinite width, got width={self.network.width}; use width=oo")
         self._require_known()
         self.rates  # noqa: B018  refuses what has none
 

@@ -8,7 +8,7 @@ from derivations.calculus.clock import own_clock
 from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.diffusion import Diffusion, Flow, Limit
-from derivations.errors import DependsOnParameter, NoClosedForm
+from derivations.errors import DependsOnParameter, DerivationError, NoClosedForm
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 
@@ -18,8 +18,8 @@ def scalar(limit: Limit) -> Diffusion | None:
     return limit if isinstance(limit, Diffusion) and len(limit.states) == 1 else None
 
 
-def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
-    """The closed-form law of a scalar limit, or None and why there is none."""
+def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str | DerivationError]:
+    """The closed-form law of a scalar limit, or None and why there is none: words, or an error that has them."""
     process = scalar(limit)
     if process is None:
         return (
@@ -38,7 +38,8 @@ def limit_law(limit: Limit) -> tuple[PiecewiseLaw | None, str]:
             )
         return recognise(process), ""
     except (NoClosedForm, DependsOnParameter) as error:  # the limit itself is the same for all parameters
-        return None, str(error)
+        error.__traceback__ = error.__context__ = None  # which hold all that was tried
+        return None, error
 
 
 def lamperti_forms(limit: Limit) -> tuple[tuple[LampertiForm, ...], bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeAlias
 
 import mpmath
@@ -25,7 +26,7 @@ from derivations.laws.proofs import draw_inside, draw_point
 #: :math:`\sqrt{|\varphi\varphi''|}` is 1.
 Derivatives: TypeAlias = tuple[mpmath.mpf, ...]
 
-_DIGITS = 60
+_DIGITS = 40
 _ORDER = 5
 _POINTS = 3
 
@@ -53,7 +54,7 @@ def _at_random(form: LampertiForm, draw: random.Random) -> Derivatives | None:
     at = draw_inside((left, right), draw)
     with mp.workdps(_DIGITS):
         centre = mp.mpf(at.p) / at.q if at.is_Rational else sp.N(at, _DIGITS)
-        phi, mu = (mp.taylor(compiled((form.state,), e), centre, _ORDER + 2) for e in (scale, drift))
+        phi, mu = (mp.taylor(_compiled(form.state, e), centre, _ORDER + 2) for e in (scale, drift))
         # β = μ/φ − φ′/2 and U = β² + φβ′ as truncated series, without their formulas
         beta = [b - (k + 1) * phi[k + 1] / 2 for k, b in enumerate(_quotient(mu, phi)[:-1])]
         found, v = [], [a + b for a, b in zip(_product(beta, beta), _product(phi, _slope(beta)), strict=False)]
@@ -65,6 +66,12 @@ def _at_random(form: LampertiForm, draw: random.Random) -> Derivatives | None:
         # in units of the form's own length, so that what is compared with 1 below is so at any scale
         inverse_length = max(abs(mu[0] / phi[0]), abs(phi[1]), mp.sqrt(abs(2 * phi[0] * phi[2]))) or mp.one
         return tuple(d / inverse_length ** (k + 2) for k, d in enumerate(found))
+
+
+@lru_cache(maxsize=64)
+def _compiled(state: sp.Symbol, expr: sp.Expr) -> Callable[..., mpmath.mpf]:
+    """Without parameters the same formula at every point, and writing it takes longer than its Taylor series."""
+    return compiled((state,), expr)
 
 
 def _slope(series: list[mpmath.mpf]) -> list[mpmath.mpf]:

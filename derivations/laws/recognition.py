@@ -3,6 +3,8 @@ r"""From a scalar diffusion to its law, by what its coefficients are and never b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any
 
 import sympy as sp
 
@@ -11,7 +13,7 @@ from derivations.calculus.intervals import crossed_zeros
 from derivations.calculus.lamperti import LampertiForm, split
 from derivations.calculus.means import means_are_numbers
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm, require
+from derivations.errors import DerivationError, NoClosedForm, readable, require
 from derivations.laws.base import Law
 from derivations.laws.crossing import CrossingLaw
 from derivations.laws.ends import NoKernelAtEnd
@@ -151,12 +153,40 @@ def _match(form: LampertiForm) -> Family:
             reasons.append(str(error))
         except NoClosedForm:
             continue
-    potential = f"U = {form.potential}" if form.is_writable else "U = β² + dβ/dz, too large a formula to be written out"
-    why = f"for which {' and '.join(reasons)}" if reasons else "none of the solvable ones"
-    raise NoClosedForm(
-        f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "
-        f"{potential}, {why}; solve the Fokker–Planck equation numerically or simulate"
-    )
+    raise NoFamilyFits(form, tuple(reasons))
+
+
+class NoFamilyFits(NoClosedForm):
+    """No family of laws fits an interval; the potential, which may take as long as all the rest, is written out when the message is read.
+
+    Parameters
+    ----------
+    form : LampertiForm
+    reasons : tuple of str
+        Why families that fit the potential are not the law.
+    """
+
+    def __init__(self, form: LampertiForm, reasons: tuple[str, ...]) -> None:
+        super().__init__()
+        self.form, self.reasons = form, reasons
+
+    @cached_property
+    def _message(self) -> str:
+        form = self.form
+        potential = (
+            f"U = {form.potential}" if form.is_writable else "U = β² + dβ/dz, too large a formula to be written out"
+        )
+        why = f"for which {' and '.join(self.reasons)}" if self.reasons else "none of the solvable ones"
+        return readable(
+            f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "
+            f"{potential}, {why}; solve the Fokker–Planck equation numerically or simulate"
+        )
+
+    def __str__(self) -> str:
+        return self._message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return NoClosedForm, (self._message,)
 
 
 def _with_points(parts: list[Law], process: Diffusion) -> list[Law]:

@@ -53,7 +53,13 @@ def weber_end(alpha: mpmath.mpf, gamma: mpmath.mpf) -> mpmath.mpf:
 
     From :math:`M(p, q, s) \sim \tfrac{\Gamma(q)}{\Gamma(p)} e^s s^{p-q}`.
     """
-    a = mp.convert(gamma) / alpha
+    return +_end(mp.prec, mp.convert(alpha), mp.convert(gamma))
+
+
+@lru_cache(maxsize=256)
+def _end(prec: int, alpha: mpmath.mpf, gamma: mpmath.mpf) -> mpmath.mpf:
+    """The value, remembered: a thousand digits of Γ(1/4) take as long as a hundred coordinates."""
+    a = gamma / alpha
     if a == -1:
         return mp.inf
     return mp.gamma((a + 1) / 4) / (2 * mp.sqrt(alpha) * mp.gamma((a + 3) / 4))

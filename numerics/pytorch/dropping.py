@@ -6,6 +6,8 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
+import sympy as sp
+
 from derivations import drop_branch, dropout
 from numerics.pytorch.attention import DROPPED
 from numerics.pytorch.reader import Reader, Rule
@@ -24,9 +26,10 @@ def dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
 
 def _with_factors(reader: Reader, value: Value, p: float, name: str) -> Value:
     """One factor for each neuron: every part of a list has its own."""
+    keep = 1 - number(p)
 
     def thinned(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        return tuple(replace(q, expr=dropout(q.expr, 1 - number(p), name=reader.factor(name))) for q in parts)
+        return tuple(replace(q, expr=dropout(q.expr, keep, name=_said(reader, name, keep, "neuron"))) for q in parts)
 
     return value.each(thinned)
 
@@ -37,8 +40,18 @@ def branch_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     if not module.training or p == 0:
         return value
     shared = getattr(module, "mode", "row") == "batch"
+    keep = 1 - number(p)
+    factor = _said(reader, name, keep, "layer, for all inputs" if shared else "input, for a whole branch")
+    return value.map(lambda e: drop_branch(e, keep, name=factor, shared=shared))
+
+
+def _said(reader: Reader, name: str, keep: sp.Expr, each: str) -> str:
+    """A name of factors, with what they are said to the reader of the result."""
     factor = reader.factor(name)
-    return value.map(lambda e: drop_branch(e, 1 - number(p), name=factor, shared=shared))
+    reader.remark(
+        f"{factor} is 1 with probability {keep} and else 0, one for each {each}; what is kept is divided by {keep}"
+    )
+    return factor
 
 
 def drops(module: Any) -> bool:
@@ -70,5 +83,18 @@ def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = Tr
     return _with_factors(reader, value, p, "d_1")
 
 
-MODULES: dict[str, Rule] = {"Dropout": dropped}
+def otherwise_dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """Factors for a neuron at all positions, or with other values than 0: known after ``eval()``, where they are not there."""
+    if module.training and module.p != 0:
+        reader.refuse(
+            name,
+            "drops a neuron at all positions, or puts another number than 0 in its place, which has no rule in training mode; call eval(), or use Dropout",
+        )
+    return reader.value(x, name)
+
+
+MODULES: dict[str, Rule] = {
+    "Dropout": dropped,
+    **dict.fromkeys(("Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"), otherwise_dropped),
+}
 FUNCTIONS: dict[str, Rule] = {"dropout": dropped_function}

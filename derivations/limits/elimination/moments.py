@@ -271,11 +271,13 @@ class LayerMoments:
         """The coefficient of one layer's time; those before must vanish."""
         time = ORDER * self.root
         for k, moved in enumerate(map(sp.cancel, series[:time])):
-            if require_still(moved) != 0:
+            if require_still(moved) != 0 and (moved := sp.cancel(evaluated(moved))) != 0:
                 power = sp.Rational(k, self.root)
+                found, order = brief(named := self._named(moved)), "" if power == 1 else f"^{power}"
+                found = f"({found})" if named.is_Add or found.startswith("-") else found
                 raise NoLimit(
-                    f"the conditional {moment} of one layer's step is {self._named(moved)} ε^{power} + …: it must vanish at order {power}, since a "
-                    f"layer takes ε² of time; {_REMEDY[moment]}"
+                    f"the conditional {moment} of one layer's step is ε{order}·{found} + …: it must vanish at order {power}, since a layer takes ε² "
+                    f"of time; {_REMEDY[moment]}"
                 )
         return self._named(require_still(series[time]))
 

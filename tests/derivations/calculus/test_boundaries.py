@@ -251,3 +251,14 @@ def test_an_end_at_a_root_of_a_polynomial_is_as_one_at_a_number(drift, power, ki
     for zero, noise in ((root, CUBIC), (sp.Integer(3), 15 * (x - 3))):
         left, _ = classify(Diffusion((x,), [drift], [[noise**power]], sp.Interval(zero, sp.oo)))
         assert left.kinds == {kind: True}
+
+
+def test_a_level_at_which_the_noise_does_not_vanish_is_regular_without_algebra():
+    # leading terms of this quotient at 1/2 and 3/2 took longer than 15 s
+    logistic = Diffusion((x,), [-(x**3)], [[1 / (1 + sp.exp(-x)) ** 2]])
+    for end in classify(logistic, (-sp.S.Half, sp.Rational(3, 2))):
+        assert (end.attracting, end.attainable, end.enterable, end.light, end.near) == (True,) * 5
+        assert not end.returns
+        assert end.kind == "regular"
+    left, right = classify(Diffusion((x,), [0], [[sp.sin(x) ** 2]]), (sp.S.Zero, sp.S.One))
+    assert (left.kind, right.kind) == ("natural", "regular")

@@ -107,7 +107,7 @@ def test_biases_are_said():
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (ResNet(tanh, width=4), "infinite width, got width 4"),
+        (ResNet(tanh, width=4), "infinite width, got width=4"),
         (ShapedMLP(tanh, a=1), "say the layer as a Network"),
         ("resnet", "expects a network"),
         (network(lambda x: x + epsilon * W(dropout(x, 0.5))), "leave out dropout"),

@@ -131,6 +131,21 @@ def test_the_tangent_kernel_of_a_sum_of_two_matrices_is_that_of_one_of_twice_the
     assert not np.allclose(compile_expression(both.states, list(both.drift))(*at[:-1], 1.0), wanted, rtol=1e-3)
 
 
+def test_means_that_cancel_in_closed_form_leave_the_noise():
+    pair = np.array([[1.0, 0.5], [0.5, 1.5]])
+    drawn = np.random.default_rng(6).multivariate_normal(np.zeros(2), pair, size=(2, 200_000))
+    limit = derive(Network("x + eps*relu(A(x)) - eps*abs(B(x))/2", width=sp.oo, inputs=2)).limit
+    found = compile_expression(limit.states, list(limit.drift))(*pair[np.triu_indices(2)])
+    steps = np.maximum(drawn[0], 0) - abs(drawn[1]) / 2
+    for value, (a, b) in zip(found, ((0, 0), (0, 1), (1, 1)), strict=True):
+        products = steps[:, a] * steps[:, b]
+        error = products.std() / np.sqrt(len(products))
+        assert abs(products.mean() - float(value)) < 4.5 * error
+        assert abs(products.mean() - 1.1 * float(value)) > 4.5 * error
+    with pytest.raises(DerivationError, match=r"step is ε·\(-sqrt\(2\)\*sqrt\(<x\*\*2>\)/\(2\*sqrt\(pi\)\)\) \+ …"):
+        derive(Network("x + eps*relu(A(x)) - eps*abs(B(x))", width=sp.oo))
+
+
 def test_what_is_nothing_on_each_piece_is_nothing():
     for text in ("abs(x)*sign(x) + eps*A(x)", "relu(x) - relu(-x) + eps*A(x)"):
         assert derive(Network(text, width=sp.oo)).limit == derive(Network("x + eps*A(x)", width=sp.oo)).limit

@@ -144,3 +144,21 @@ def test_the_coordinate_of_a_parabolic_cylinder_has_all_digits(gamma, part):
 
         assert missed(z) < 2.0**-52
         assert missed(z * (1 + mpmath.mpf(2) ** -50)) > 2.0**-52  # control: four units of the last place
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [(1, -1), (2, 1), (0.5, 5)])
+def test_a_coordinate_inverts_the_quotient_at_any_number_of_digits(alpha, gamma):
+    """Near the end r the difference r - x has few of the digits of x."""
+    for digits in (15, 40, 100):
+        with mpmath.workdps(digits):
+            end = weber_end(alpha, gamma)
+            end = end if mpmath.isfinite(end) else mpmath.mpf(7)
+            for x in (end / 10, -end / 2, end * (1 - mpmath.mpf(10) ** -(digits // 3 + 3))):
+                z = weber_coordinate(alpha, gamma, x)
+                with mpmath.workdps(2 * digits):
+                    s, a = alpha * z**2, mpmath.mpf(gamma) / alpha
+                    odd, even = (mpmath.hyp1f1((a + q) / 4, mpmath.mpf(k) / 2, s) for q, k in ((3, 3), (1, 1)))
+                    slope = mpmath.exp(-s) * even**2  # 1/u² is its inverse
+                    off = abs(z * odd / even - x) * slope / abs(z)
+                assert off < mpmath.mpf(10) ** (2 - digits)
+                assert abs(z * (1 + mpmath.mpf(10) ** (4 - digits)) / z - 1) > off  # control

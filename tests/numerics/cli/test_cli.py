@@ -362,7 +362,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
             "N(0, t/2 + 1/2)",
         ),
         ("x + eps*A(x, row_covariance=[[1, 1/2], [1/2, 1]])", ["--width", "2"], "A_ij"),
-        ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^d ~ N(0, 1/6)"),
+        ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^r ~ N(0, 1/6)"),
         ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,α+r}"),
         ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
         ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),

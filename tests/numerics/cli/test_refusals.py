@@ -127,6 +127,7 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
         (["output", "--quantiles", "a"], "quantiles must be numbers between commas"),
         (["scalings", "--figure", "."], "--figure must end in .svg or .pdf or .png"),
         (["report", "--out", "a.pdf"], "--out must end in .html, got a.pdf"),
+        (["dynamics", "--width", "8"], "got --width 8; use --width oo"),
         (["dynamics", "--out", "a.csv"], "--out must end in .tex or .typ or .txt or .json, got a.csv"),
         (
             ["density", "resnet", "--width", "8", "--points=3"],

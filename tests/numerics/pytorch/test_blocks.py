@@ -253,7 +253,7 @@ def test_the_formula_is_what_pytorch_computes(name):
 def test_scores_are_said_with_the_root_of_the_number_of_keys():
     net = from_torch(lambda: SelfAttention(by_hand, biases=False), positions=2, width=sp.oo)
     assert "normalised_sum(qkv_1" in str(net.layer)
-    assert str(net).count("(Sum_β exp(") == 2  # two heads, each statement once, however often it is read
+    assert str(net).count("(Sum_γ exp(") == 2  # two heads, each statement once, however often it is read
     assert "~" not in str(net)
     assert "causal" not in str(net.remarks)
     assert "average(qkv_1" in str(from_torch(lambda: SelfAttention(linear_in_scores, 1), positions=2).layer)

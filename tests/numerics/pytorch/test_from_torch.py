@@ -180,6 +180,21 @@ def test_a_norm_behind_the_sum_keeps_the_branch_inside():
     assert net.layer == rms_norm(state + epsilon * down(relu(state)))
 
 
+@pytest.mark.parametrize("kind", [nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout])
+def test_dropout_of_another_kind_is_read_where_it_is_not_there(kind):
+    made = nn.Sequential(nn.Linear(4, 4), kind(0.5))
+    with pytest.raises(ValueError, match="has no rule in training mode; call eval"):
+        from_torch(made)
+    assert from_torch(made.eval()).layer == from_torch(nn.Sequential(nn.Linear(4, 4))).layer
+
+
+def test_factors_are_said_with_their_probability():
+    assert any(
+        " is 1 with probability 3/4 and else 0, one for each neuron" in r
+        for r in from_torch(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.25))).remarks
+    )
+
+
 def test_dropout_is_a_factor_in_training_only():
     net = from_torch(two_matrices())
     assert "branch_2" in str(net.layer)
