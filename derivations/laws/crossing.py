@@ -267,7 +267,7 @@ class CrossingLaw(Law):
             self.left.chart.back(y),
             ", where ",
             y,
-            " is the radius of a process in dimension ",
+            f" is a {'Bessel' if self.left.pull == 0 else 'radial Ornstein–Uhlenbeck'} process of dimension ",
             2 + 2 * self.left.index,
         )
         if self.left.pull != 0:

@@ -218,7 +218,7 @@ class RadialLaw(KernelLaw):
             *self._transformed(),
             ", where ",
             moved,
-            " is the radius of a process in dimension ",
+            f" is a {'Bessel' if self.pull == 0 else 'radial Ornstein–Uhlenbeck'} process of dimension ",
             2 + 2 * self.index,
         )
         if self.pull != 0:

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 
-from numerics.fokker_planck.coordinate import CUSP, Array, Coordinate, rule
+from numerics.fokker_planck.coefficients import Array
+from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 from numerics.fokker_planck.semigroup import propagated, stepped
 
 _HALVINGS = 5  # of the time that is taken at once

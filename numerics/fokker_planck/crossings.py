@@ -14,7 +14,7 @@ import numpy as np
 
 from derivations.piecewise import Point
 from numerics.densities.base import Array
-from numerics.fokker_planck.coordinate import Crossing
+from numerics.fokker_planck.coefficients import Crossing
 
 _STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
 _STEEPEST_OF_OTHERS = 0.35  # at other zeros than the origin, where distances are rounded

@@ -26,7 +26,8 @@ from derivations.calculus.intervals import crossed_jumps, crossed_zeros, kinks_i
 from derivations.calculus.lines import line
 from derivations.diffusion import Diffusion
 from numerics.compile import compile_expression
-from numerics.fokker_planck.coordinate import Array, Coefficients, Coordinate
+from numerics.fokker_planck.coefficients import Array, Coefficients
+from numerics.fokker_planck.coordinate import Coordinate
 from numerics.fokker_planck.plane_density import Chart, PlaneDistribution
 
 _STEPS = 4  # on the coarsest lattice at first

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import RectBivariateSpline
 
 from numerics import given
-from numerics.fokker_planck.coordinate import Array, Coordinate
+from numerics.fokker_planck.coefficients import Array
+from numerics.fokker_planck.coordinate import Coordinate
 
 _LEAST = -690.0  # of a logarithm
 

@@ -22,7 +22,8 @@ from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
-from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.coefficients import Coefficients
+from numerics.fokker_planck.coordinate import Coordinate
 from numerics.fokker_planck.crossings import Resolved, Shifted, crossing, origin_of, with_cusps
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
 from numerics.fokker_planck.plane import solve_plane

@@ -91,3 +91,11 @@ def test_correlated_entries_say_how_they_covary():
     assert "Cov[W_ij^A, W_kl^A] = 1/8 Σ_ik^O δ_jl" in said
     assert "Σ^O = [[2, 1], [1, 2]]" in said
     assert "W_ij^B ~ N(0, 1/2)" in said
+
+
+def test_a_bessel_process_is_called_so():
+    """ "The radius of a process" was said, which no one can look up."""
+    (law,) = (
+        step for step in derive(Network("x + eps*A(relu(B(rms_norm(x))))", width=n)).steps if step.name == "Law of V"
+    )
+    assert "Y_t is a Bessel process of dimension n" in law.statement

@@ -9,7 +9,8 @@ from derivations import ResNet, derive, parse_activation
 from derivations.diffusion import Diffusion
 from numerics import distribution, solve_fokker_planck
 from numerics.fokker_planck import coordinate
-from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.coefficients import Coefficients
+from numerics.fokker_planck.coordinate import Coordinate
 
 x = sp.Symbol("x", real=True)
 

@@ -21,7 +21,8 @@ from derivations.limits import joint_limit
 from numerics.compile import compile_law
 from numerics.fokker_planck import GridMeasure, StartingDensity, solve_fokker_planck
 from numerics.fokker_planck.chain import Chain, Grid
-from numerics.fokker_planck.coordinate import Coefficients, Coordinate
+from numerics.fokker_planck.coefficients import Coefficients
+from numerics.fokker_planck.coordinate import Coordinate
 from numerics.fokker_planck.semigroup import propagated, stepped
 from numerics.networks import simulate_network
 from numerics.paths import simulate_sde

@@ -34,9 +34,9 @@ from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
     log_norm_increment,
-    lyapunov_exponent,
     slope_at_start,
 )
+from numerics.validation.hayou_linear import lyapunov_exponent
 from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
