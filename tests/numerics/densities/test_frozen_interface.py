@@ -215,7 +215,10 @@ def test_a_solved_law_takes_points_far_out_and_has_the_interface():
     assert values[0] == 0 == values[2]
     assert values[1] > 0
     assert np.isneginf(d.logpdf(-380.0))
-    assert d.expect(lambda v: v) == pytest.approx(d.mean(), rel=1e-10)
+    assert d.expect(lambda v: v) == pytest.approx(
+        d.mean(), rel=1e-6
+    )  # the mean of a martingale is exact, that over the grid is not
+    assert d.expect(lambda v: v) != pytest.approx(1.0001 * d.mean(), rel=1e-6)
     again = pickle.loads(pickle.dumps(d))
     assert again == d
     assert hash(again) == hash(d)

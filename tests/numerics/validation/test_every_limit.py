@@ -243,7 +243,7 @@ def test_means_over_a_softmax_are_checked_by_one_layer():
     outcome = validate(d := derive(net), quick=True)
     assert outcome, f"\n{outcome}"
     assert "are not drawn" in outcome.title
-    assert all("one layer" in row.claim or "coordinate" in row.claim for row in outcome.rows)
+    assert all("one layer" in row.claim or "the first and the last" in row.claim for row in outcome.rows)
     with pytest.raises(ValueError, match="paths of this limit take too long"):
         compare(d, np.ones((60, 2, 2)) + np.random.default_rng(0).normal(size=(60, 2, 2)), np.eye(2))
 
