@@ -291,10 +291,12 @@ def _still(call: Callable[[], Any], otherwise: str) -> Any:
 
 
 def _generators() -> tuple[Any, ...]:
-    """The states of the generators that a forward may draw from."""
+    """The states of the generators that a forward may draw from, those of graphics cards where these are in use."""
     torch = import_module("torch")
     numpy: Any = np.random.get_state()  # noqa: NPY002
-    return bytes(torch.get_rng_state().tolist()), random.getstate(), bytes(numpy[1]), numpy[2]
+    cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = [bytes(state.tolist()) for state in (torch.get_rng_state(), *cards)]
+    return *states, random.getstate(), bytes(numpy[1]), numpy[2]
 
 
 def _called(target: Any) -> Callable[..., Any]:

@@ -59,7 +59,7 @@ def compare(
     Parameters
     ----------
     d : Derivation or Jacobian
-    samples : array, shape (samples, n, m), or for a Jacobian the pair of states, shape (samples, n), and Jacobians, (samples, n, n)
+    samples : array or tensor, shape (samples, n, m), or for a Jacobian the pair of states, shape (samples, n), and Jacobians, (samples, n, n)
         States of the last layer of independent networks; (samples, n) for one input, (samples,) for one neuron. For a limit of infinite
         width, or of depth and width together, n is the width of your networks.
     x0 : float or array
@@ -100,6 +100,7 @@ def compare(
         raise ValueError(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
         )
+    samples, x0 = _array(samples), _array(x0)
     if isinstance(d, Derivation):
         states, count = _states(d, samples), d.architecture.coordinates
         if count > 1 and np.ndim(x0) == 0:
@@ -118,6 +119,13 @@ def compare(
             rows += _rows(s, x, depth, states.shape[1], one)
     counted = "" if depth else "; the bias of finite depth is not counted, give depth"
     return Validation(tuple(rows), f"{len(states)} samples against {d.title.partition(':')[0]}, t = {t:g}{counted}")
+
+
+def _array(given: Any) -> Any:
+    """Tensors of PyTorch as arrays: from any device, of any precision, with or without gradients."""
+    if isinstance(given, tuple | list):
+        return [*map(_array, given)]
+    return given.detach().cpu().double().numpy() if hasattr(given, "detach") and not given.is_complex() else given
 
 
 def _derivatives(

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the extra torch")
 from torch import nn  # noqa: E402
 
-from derivations import derive, epsilon  # noqa: E402
+from derivations import ResNet, derive, epsilon, relu  # noqa: E402
 from numerics import compare  # noqa: E402
 from numerics.cli import main  # noqa: E402
 from numerics.pytorch import from_torch  # noqa: E402
@@ -51,6 +51,17 @@ def test_samples_of_pytorch_are_compared():
     right, wrong = (compare(d, x, x0=START, t=T, depth=DEPTH) for x in (samples, 1.2 * samples))
     assert all(row.test.p_value > 1e-3 for row in right.rows)
     assert min(row.test.p_value for row in wrong.rows) < 1e-9
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_tensors_are_compared_as_they_come(kind):
+    drawn = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)).to(kind)
+    d = derive(ResNet(relu, width=2))
+    first, *others = (compare(d, x, x0=1.0) for x in (drawn.double().numpy(), drawn.requires_grad_(), list(drawn)))
+    assert all([row.test for row in other.rows] == [row.test for row in first.rows] for other in others)
+    assert [row.test for row in compare(d, 2 * drawn, x0=1.0).rows] != [row.test for row in first.rows]
+    with pytest.raises(ValueError, match="samples must be real numbers, got complex ones"):
+        compare(d, drawn.to(torch.complex64).detach())
 
 
 def test_a_file_of_pytorch_is_read(tmp_path, capsys):

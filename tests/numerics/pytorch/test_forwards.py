@@ -165,6 +165,28 @@ def test_measuring_draws_before_the_forward_is_traced():
         from_torch(Attention, positions=3, initialiser="measured", copies=0)
 
 
+class Noisy(nn.Module):
+    """Adds what a generator gives that is not the processor's."""
+
+    def __init__(self, card):
+        super().__init__()
+        self.card, self.inner = card, nn.Linear(4, 4)
+
+    def forward(self, x):
+        self.card[0] += 1
+        return x + self.inner(x) + float(self.card[0])
+
+
+def test_what_a_graphics_card_draws_is_seen(monkeypatch):
+    card = torch.zeros(1, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [card.clone()])
+    with pytest.raises(ValueError, match="Noisy draws random numbers that are no module's"):
+        from_torch(Noisy(card))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert from_torch(Noisy(card)).layer.has(sp.Integer(int(card[0])))
+
+
 def test_memory_that_was_never_set_is_no_weight():
     block = nn.Linear(3, 3)
     nn.init.constant_(block.weight, float("nan"))
