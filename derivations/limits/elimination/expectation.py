@@ -12,6 +12,7 @@ from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
 from derivations.gaussian.joint import GaussianJointExpectation
+from derivations.gaussian.node import GaussianMean
 from derivations.limits.elimination.averages import LayerAverage, may_vanish
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.dead import continued, jumps
@@ -205,9 +206,14 @@ class FluctuationLaw(GaussianLaw):
             )
         if not others:
             try:
-                return super().own_mean(body)
+                found = super().own_mean(body)
             except NotClosed:
                 pass
+            else:  # a mean without a closed form that others' scores are averaged over next is kept with their variables
+                if not found.has(GaussianMean) or not any(
+                    isinstance(s, sp.Dummy) for s in body.free_symbols - {*self.variables}
+                ):
+                    return found
         used = [v for v in self.variables if body.has(v)]
         own = sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j]))
         return joint_mean(body, [*used, *others], sp.diag(own, *blocks))
