@@ -148,7 +148,7 @@ def _simulate(simulate: Parser) -> None:
         type=finite("hours"),
         default=24.0,
         metavar="H",
-        help="the most that networks too many to keep may take; of these mean and quantiles are computed as they come (24)",
+        help="the longest that drawing may take, as a short run says; of states too many to keep mean and quantiles are computed (24)",
     )
     simulate.add_argument(
         "--checkpoint", metavar="DIR", help="keep what is finished here, and go on from it when run again"

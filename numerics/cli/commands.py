@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -111,10 +112,24 @@ def _output(options: argparse.Namespace) -> int:
     return run_output(options, d, inputs, start_of(options), time_of(options))
 
 
-def _simulate(options: argparse.Namespace) -> int:
-    from numerics.cli.large import is_large, run_large, show
+def _drawn(
+    options: argparse.Namespace, d: Derivation, start: dict[str, Any], time: float, samples: int, depth: int, **run: Any
+) -> np.ndarray:
+    """States of networks, or of paths of their limit from where networks start."""
     from numerics.networks import simulate_network
     from numerics.paths import simulate_sde
+
+    run["samples"] = samples
+    if options.of == "network":
+        return simulate_network(d.architecture, depth, t=time, seed=options.seed, method=options.method, **start, **run)
+    begin, path = np.random.SeedSequence(options.seed).spawn(2)
+    at = simulate_network(d.architecture, 0, samples, seed=begin, **start).reshape(samples, -1)
+    states = simulate_sde(d.limit, x0=at, t=time, steps=depth, seed=path, **run)
+    return states.reshape(samples, int(d.architecture.width), -1)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from numerics.cli.large import is_large, require_short, run_large, show
 
     inputs = inputs_of(options)
     out = options.file
@@ -130,16 +145,10 @@ def _simulate(options: argparse.Namespace) -> int:
     with workers_of(options) as workers, samples_bar("networks" if options.of == "network" else "paths") as progress:
         if planned:
             return run_large(options, d, start, time, workers, progress)
-        run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress, "samples": options.samples}
-        if options.of == "network":
-            states = simulate_network(
-                d.architecture, options.depth, t=time, seed=options.seed, method=options.method, **start, **run
-            )
-        else:
-            begin, path = np.random.SeedSequence(options.seed).spawn(2)
-            at = simulate_network(d.architecture, 0, options.samples, seed=begin, **start).reshape(options.samples, -1)
-            states = simulate_sde(d.limit, x0=at, t=time, steps=options.depth, seed=path, **run)
-            states = states.reshape(options.samples, int(d.architecture.width), -1)
+        draw = partial(_drawn, options, d, start, time)
+        require_short(options, d, draw, workers)
+        run = {"workers": workers, "checkpoint": options.checkpoint, "progress": progress}
+        states = draw(options.samples, options.depth, **run)
     save_states(states, out)
     lost = ~np.isfinite(states).all(axis=(1, 2))
     if lost.any():

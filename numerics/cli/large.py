@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import process_time
 from typing import Any
@@ -23,6 +23,10 @@ from numerics.outcomes import NotFinite
 
 #: Numbers in all states beyond which they are condensed block by block.
 LARGE = 1 << 27
+#: Numbers in all states times layers beyond which a short run says first how long all of it takes.
+LONG = 1 << 34
+#: Layers, and networks, of such a short run.
+_PROBED, _FEW = 256, 1024
 _REDUCTIONS = (Moments(), Quantiles(accuracy=1e-3), NotFinite())
 
 
@@ -66,8 +70,12 @@ class Plan:
     def __str__(self) -> str:
         return (
             f"{self.samples} networks in {self.blocks} blocks of {self.block}, {self.seconds:.2g} s a block as measured here, "
-            f"{self.blocks * self.bytes / 1e6:.3g} MB to send back: about {self.hours:.2g} hours on {self.workers} workers"
+            f"{self.blocks * self.bytes / 1e6:.3g} MB to send back: about {self.hours:.2g} hours on {_counted(self.workers)}"
         )
+
+
+def _counted(workers: int) -> str:
+    return f"{workers} worker{'s' * (workers > 1)}"
 
 
 class _Enough(Exception):
@@ -101,6 +109,49 @@ def is_large(samples: int, d: Derivation) -> bool:
     return samples * int(d.architecture.width) * d.architecture.coordinates > LARGE
 
 
+def require_short(
+    options: argparse.Namespace, d: Derivation, draw: Callable[[int, int], object], workers: int | Executor
+) -> None:
+    """Refuse what would take longer than ``--hours``, by a run of few layers where there are many.
+
+    Parameters
+    ----------
+    options : Namespace
+    d : Derivation
+    draw : callable
+        From a number of samples and one of layers to their states.
+    workers : int or Executor
+
+    Raises
+    ------
+    ValueError
+        With the estimate.
+    """
+    if not d.architecture.width.is_Integer:
+        return  # refused where it is drawn
+    numbers = int(d.architecture.width) * d.architecture.coordinates
+    samples, layers = min(options.samples, max(1, _FEW // numbers)), min(options.depth, _PROBED)
+    if options.samples * options.depth * numbers <= LONG:
+        return
+    seconds = []
+    for _ in range(2):  # the first compiles
+        start = process_time()
+        draw(samples, layers)
+        seconds.append(process_time() - start)
+    several = workers_of(workers)
+    hours = seconds[-1] / (samples * layers) * options.samples * options.depth / several / 3600
+    _require_hours(options, "networks" if options.of == "network" else "paths", hours, several)
+
+
+def _require_hours(options: argparse.Namespace, what: str, hours: float, workers: int) -> None:
+    if hours > options.hours:
+        steps = "layers" if options.of == "network" else "steps"
+        raise ValueError(
+            f"{options.samples} {what} of {options.depth} {steps} would take about {hours:.2g} hours on {_counted(workers)}, more "
+            f"than --hours {options.hours:g}; take fewer, more workers, or a larger --hours"
+        )
+
+
 def run_large(
     options: argparse.Namespace,
     d: Derivation,
@@ -116,15 +167,14 @@ def run_large(
     ValueError
         If it takes longer than is allowed, with the estimate.
     """
-    network, depth = d.architecture, options.depth
-    common = {"t": time, "seed": options.seed, "method": options.method, "at": [depth], "record": ends}
-    run = partial(simulate_network, network, depth, reduce=_REDUCTIONS, **start, **common)
-    plan = measured(run, options.samples, (2, network.coordinates), workers_of(workers))
-    if plan.hours > options.hours and not options.plan:
-        raise ValueError(
-            f"{options.samples} networks would take about {plan.hours:.2g} hours on {plan.workers} workers, more than --hours {options.hours:g}; "
-            "take fewer, more workers, or a larger --hours"
-        )
+    network, depth, probed = d.architecture, options.depth, min(options.depth, _PROBED)
+    common = {"t": time, "seed": options.seed, "method": options.method, "record": ends, "reduce": _REDUCTIONS, **start}
+    run = partial(simulate_network, network, depth, at=[depth], **common)
+    few = partial(simulate_network, network, probed, at=[probed], **common)
+    plan = measured(few, options.samples, (2, network.coordinates), workers_of(workers))
+    plan = replace(plan, seconds=plan.seconds * depth / probed)
+    if not options.plan:
+        _require_hours(options, "networks", plan.hours, plan.workers)
     print(f"plan: {plan}", file=sys.stderr, flush=True)
     if options.plan:
         return 0

@@ -225,7 +225,7 @@ def assert_read_as_pytorch_computes(block):
     net, copies = read_with_copies(block, positions=TOKENS, scale=1)
     x = torch.randn(TOKENS, N, dtype=torch.float64)
     with torch.no_grad():
-        theirs = block(x[None])[0].numpy()
+        theirs = block(x[None])[0].cpu().numpy()
     tensors = tensors_by_name(unwrapped(block))
     np.testing.assert_allclose(evaluated(net, x.numpy(), tensors, copies), theirs, rtol=1e-4, atol=1e-5)
     wrong = evaluated(net, x.numpy()[:, ::-1], tensors, copies)  # control: another state
