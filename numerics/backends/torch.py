@@ -24,12 +24,13 @@ _TWINS = {
 #: Functions that printed code calls, by PyTorch's names where these differ.
 _RENAMED = {
     "arctan2": "atan2",
+    "equal": "eq",  # PyTorch's own equal is one answer for two whole tensors
     "erfinv": "special.erfinv",
     "log_ndtr": "special.log_ndtr",
     "i0": "special.i0",
     "i1": "special.i1",
 }
-_SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos erf erfc equal floor greater greater_equal less less_equal
+_SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos erf erfc floor greater greater_equal less less_equal
 log log1p logical_not maximum minimum not_equal sign sin sqrt square tan tanh where"""
 #: Of this project, where PyTorch has none or the derivatives of its own are no numbers.
 _OWN = "cosh exp expm1 log_cosh logaddexp reciprocal_expm1 reciprocal_sinh sinh"
