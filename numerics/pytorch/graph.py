@@ -31,8 +31,12 @@ class RandomNumbers(ValueError):
     """Numbers are drawn by no module while a block is traced."""
 
 
+class Unread(ValueError):
+    """Python code of a block asks for what follows from values, from sizes that are not given, or from what has no rule."""
+
+
 class Undecided(ValueError):
-    """Python code of a block asks for what follows from values, or from sizes that are not given."""
+    """The arguments of a forward are not known."""
 
 
 class Graph:
@@ -52,7 +56,7 @@ class Graph:
         require_no_stale_names(list(self.graph.nodes), self.block, self.seen)
         return found
 
-    def known_at(self, node: Any, graph: Any, asked: str) -> Any:
+    def known_at(self, node: Any, graph: Any, condition: bool = False) -> Any:
         """What a node is while the block is traced: a number or a tuple that follows from sizes, or a value."""
         with _attributes(self.plain):
             self._prepare(graph.nodes)
@@ -61,7 +65,12 @@ class Graph:
             with _attributes(self.plain):
                 return self.of(node)
         except ValueError as error:
-            raise Undecided(f"{asked} is not decided by sizes: {error}") from error
+            asks = (
+                f"; a condition depends on it, so that {type(self.block).__name__} cannot be traced"
+                if condition
+                else ""
+            )
+            raise Unread(f"{error}{asks}") from error
         finally:
             if any(written(n, self.block) is not None for n in graph.nodes):
                 self.seen = kept
@@ -169,23 +178,23 @@ class Graph:
                 )
 
             def to_bool(self, obj: Any) -> bool:
-                found = outer.known_at(obj.node, self.graph, "a condition")
+                found = outer.known_at(obj.node, self.graph, condition=True)
                 unknown = _has_values((found,)) or is_tensor(found)
                 return bool(super().to_bool(obj)) if unknown else bool(found)  # the former says why not
 
             def iter(self, obj: Any) -> Any:
-                found = outer.known_at(obj.node, self.graph, "how many there are of what is listed")
+                found = outer.known_at(obj.node, self.graph)
                 return iter([obj[i] for i in range(len(found))]) if isinstance(found, tuple) else super().iter(obj)
 
             def index(self, obj: Any) -> int:
-                found = outer.known_at(obj.node, self.graph, "a whole number")
+                found = outer.known_at(obj.node, self.graph)
                 if isinstance(found, (int, sp.Integer)):
                     return int(found)
                 raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
 
         try:
             return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
-        except RandomNumbers:
+        except (RandomNumbers, Unread):
             raise
         except Undecided as error:
             raise ValueError(f"{type(self.block).__name__} cannot be traced: {error}") from error

@@ -139,7 +139,7 @@ def test_arguments_that_are_missing():
 def test_batch_and_positions_as_one_axis():
     limit = derive(from_torch(Flat, width=sp.oo, positions=3, initialiser="lecun_normal")).limit
     assert limit.drift[0] == limit.states[0] / 2  # half the square of a layer of variance 1 passes ReLU
-    with pytest.raises(ValueError, match="give the number of positions"):
+    with pytest.raises(ValueError, match=r"^the operation size .* give the number of positions, positions=$"):
         from_torch(Flat, width=sp.oo, initialiser="lecun_normal")
 
 
