@@ -16,7 +16,7 @@ from numerics.densities.panels import Panels, settled_panels
 
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 _FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
-_GRID, _TOLD = (
+_GRID, _RESOLVED = (
     2000,
     1e-6,
 )  # points at which the scale of states is looked at; how far that of the next double may be off
@@ -243,15 +243,15 @@ class KernelMeasure(Measure):
         return -self._averaged(lambda s, x: self._log_at(s) - scale(s, x) + np.log(self._factor), ())
 
     def _continued_scale(self) -> Callable[[Array, Array], Array]:
-        """The logarithm of |dx/dy|, continued by a line to where states in doubles are too close to an end to tell it: there they gather exponentially."""
+        """The logarithm of |dx/dy|, continued by a line to where states in doubles are too close to an end to be distinct: there they gather exponentially."""
         grid = np.linspace(self._panels.edges[0], self._panels.edges[-1], _GRID)
         with np.errstate(all="ignore"):
             states = self._state(grid)
             known = self.density.log_scale(states)
-            told = self._tells(states, known)
-        if told.all() or np.count_nonzero(told) < _GRID // 20:
+            resolved = self._resolves(states, known)
+        if resolved.all() or np.count_nonzero(resolved) < _GRID // 20:
             return lambda s, x: self.density.log_scale(x)
-        inside = np.flatnonzero(told)
+        inside = np.flatnonzero(resolved)
         first, last, apart = inside[0], inside[-1], max(1, len(inside) // 20)
         lines = [
             (k, (known[k] - known[j]) / (grid[k] - grid[j])) for k, j in ((first, first + apart), (last, last - apart))
@@ -265,10 +265,10 @@ class KernelMeasure(Measure):
 
         return scale
 
-    def _tells(self, x: Array, scale: Array) -> NDArray[np.bool_]:
+    def _resolves(self, x: Array, scale: Array) -> NDArray[np.bool_]:
         """Whether the next double has the same scale."""
         beside = self.density.log_scale(np.nextafter(x, self._state(np.array([self.centre - self._shift]))))
-        return np.asarray(np.abs(beside - scale) < _TOLD)
+        return np.asarray(np.abs(beside - scale) < _RESOLVED)
 
     def _averaged(self, function: Callable[[Array, Array], Array], kinks: Sequence[float]) -> float:
         """The integral of a function of the panels' variable and of the state."""
