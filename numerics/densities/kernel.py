@@ -16,10 +16,8 @@ from numerics.densities.panels import Panels, settled_panels
 
 _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 _FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
-_GRID, _RESOLVED = (
-    2000,
-    1e-6,
-)  # points at which the scale of states is looked at; how far that of the next double may be off
+_GRID = 2000  # points at which the scale of states is looked at
+_RESOLVED = 1e-6  # how far the scale of the next double may be off
 _NARROW = 1e-5  # of a state: a law of less than this width is left ten digits by differences of states
 
 
@@ -243,7 +241,7 @@ class KernelMeasure(Measure):
         return -self._averaged(lambda s, x: self._log_at(s) - scale(s, x) + np.log(self._factor), ())
 
     def _continued_scale(self) -> Callable[[Array, Array], Array]:
-        """The logarithm of |dx/dy|, continued by a line to where states in doubles are too close to an end to be distinct: there they gather exponentially."""
+        """The logarithm of |dx/dy|, continued by a line to where doubles do not resolve states close to an end: there they gather exponentially."""
         grid = np.linspace(self._panels.edges[0], self._panels.edges[-1], _GRID)
         with np.errstate(all="ignore"):
             states = self._state(grid)
