@@ -241,6 +241,11 @@ def _simplest_number(entry: sp.Expr) -> sp.Expr:
     return sp.radsimp(sp.cancel(entry))
 
 
+def _order(side: tuple[sp.Expr, sp.Lambda]) -> tuple[object, object]:
+    variance, function = side
+    return sp.default_sort_key(variance), sp.default_sort_key(function)
+
+
 class GaussianPairExpectation(GaussianMean):
     r""":math:`\mathbb{E} f(U) g(V)`, kept as a value of its own where no closed form is known.
 
@@ -265,9 +270,12 @@ class GaussianPairExpectation(GaussianMean):
     """
 
     def __new__(cls, f: sp.Lambda, g: sp.Lambda, k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> GaussianPairExpectation:
-        """Sympify and keep; :meth:`doit` looks for a closed form."""
-        functions, entries = map(real_function, (f, g)), map(sp.sympify, (k11, k12, k22))
-        node: GaussianPairExpectation = sp.Expr.__new__(cls, *functions, *entries)
+        """Sympify and keep, the two sides in one order; :meth:`doit` looks for a closed form."""
+        k11, k12, k22 = map(sp.sympify, (k11, k12, k22))
+        # E f(U) g(V) is E g(V) f(U), which algebra sees only where both are written alike
+        sides = sorted(((k11, real_function(f)), (k22, real_function(g))), key=_order)
+        (k11, f), (k22, g) = sides
+        node: GaussianPairExpectation = sp.Expr.__new__(cls, f, g, k11, k12, k22)
         return node
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
