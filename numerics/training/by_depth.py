@@ -252,8 +252,8 @@ def trainability(
     for depth, network in networks_of.items():
         require_trainable(network, batch)
         if checkpoint is not None:
-            kept = Path(checkpoint) / f"depth {depth}"
-            require_resumable(network, given, labels, learning_rate, steps, optimizer, batch, "squared", seed, kept)
+            place = Path(checkpoint) / f"depth {depth}"
+            require_resumable(network, given, labels, learning_rate, steps, optimizer, batch, "squared", seed, place)
     rows = []
     for depth, network in networks_of.items():
         kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"
