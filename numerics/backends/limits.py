@@ -76,7 +76,7 @@ def may_be_singular(expr: sp.Expr) -> bool:
 
 
 def removable(expr: sp.Expr, variable: sp.Symbol) -> Iterator[tuple[sp.Rational, sp.Expr]]:
-    """Points without a value between finite limits, and the value there: the limit, or the mean of two as at the jump of a sign.
+    """Points without a value between finite limits, and the value there: the limit, or the mean of two where a sign that jumps is 0.
 
     Rational numbers, which are the only ones that numbers of a computer reach.
 
@@ -97,16 +97,18 @@ def _removable(expr: sp.Expr) -> tuple[tuple[sp.Rational, sp.Expr], ...]:
     except (DerivationError, ValueError, TypeError, NotImplementedError, RecursionError):
         return ()  # what the analysis does not know stays as it is
     found = [(p.value, sp.sympify(p.limit)) for p in known.removable]
-    found += [(p.value, sp.Add(*p.limits) / 2) for p in known.jumps if None not in p.limits and _is_undefined(expr, p)]
+    found += [(p.value, sp.Add(*p.limits) / 2) for p in known.jumps if None not in p.limits and _is_at_a_sign(expr, p)]
     return tuple((at, value) for at, value in found if at.is_Rational and value.is_finite)
 
 
-def _is_undefined(expr: sp.Expr, point: Point) -> bool:
-    """Whether a formula has no value at a jump, as where a kink is divided by what vanishes there."""
+def _is_at_a_sign(expr: sp.Expr, point: Point) -> bool:
+    """Whether a formula without a value at a jump holds a sign that is 0 there, as slopes at kinks do; |x|/x does not."""
+    at = {_X: point.value}
     try:
-        return bool(expr.xreplace({_X: point.value}).has(sp.nan, sp.zoo, sp.oo))
+        turns = any(node.args[0].xreplace(at).is_zero for node in expr.atoms(sp.sign, sp.Heaviside))
+        return turns and bool(expr.xreplace(at).has(sp.nan, sp.zoo, sp.oo))
     except (TypeError, ValueError):
-        return True  # a maximum of what is no number there
+        return False  # a maximum of what is no number there
 
 
 def _branch(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational, value: sp.Expr) -> tuple[sp.Expr, sp.Basic]:
