@@ -181,7 +181,8 @@ def _taylor(
 
     size = max(abs(v) for v in values)
     with mp.workdps(2 * _DIGITS):
-        if max(abs(function(at + radius * z)) for z in circle[:_FEW]) <= size * mp.mpf(10) ** (-_DIGITS // 2):
+        left = mp.mpf(10) ** (-_DIGITS // 2)
+        if all(abs(function(at + radius * z)) <= left * abs(v) for z, v in zip(circle[:_FEW], values, strict=False)):
             return (sp.S.Zero,), sp.Float(radius, 20)  # all terms cancel, and what was left was rounding
     rounding = size * mp.mpf(10) ** -15
     negative = [abs(coefficient(-n)) for n in range(1, _TERMS)]
