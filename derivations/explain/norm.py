@@ -32,7 +32,9 @@ def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None, name: str | N
 
 def _named(phi: sp.Expr, dynamics: NormDynamics) -> Step:
     claim = ("The matrix reads the state through",)
-    return Step("Activation", claim, (equation(phi, dynamics.activation(state)),), ("The norm is that of what it reads.",))
+    return Step(
+        "Activation", claim, (equation(phi, dynamics.activation(state)),), ("The norm is that of what it reads.",)
+    )
 
 
 def _norm_steps(dynamics: NormDynamics, slope: InitialSlope | None, phi: sp.Expr) -> list[Step]:

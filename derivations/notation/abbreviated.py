@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.notation.nodes import Notation
 from derivations.notation.steps import Line, Step, equation
+from derivations.piecewise.cases import Encloses
 
 #: Letters that may stand for parts, and most of them in one display.
 _LETTERS, _MOST = "wghqr", 40
@@ -56,6 +57,10 @@ class Abbreviations:
         count = Counter(p for line in wide for term in line.terms for p in _parts(term.coefficient))
         most = max(self.width(term.coefficient) for line in wide for term in line.terms) * _SHARE // 100
         widths = {part: self.width(part) for part in count}
+        # a sum under a root or a product cannot be broken into rows, and can in a line of its own
+        sums = [part for part, width in widths.items() if part.is_Add and width > max(most, _LEAST)]
+        if sums:
+            return max(sums, key=lambda p: (widths[p], sp.default_sort_key(p)))
         worth = [part for part, width in widths.items() if _LEAST <= width <= most]
         return max(worth, key=lambda p: (count[p] * (widths[p] - _LETTER), sp.default_sort_key(p)), default=None)
 
@@ -89,7 +94,8 @@ def _parts(expr: sp.Basic) -> Iterator[sp.Expr]:
 def _is_free(expr: sp.Expr) -> bool:
     """Whether it depends on something, and on nothing that is bound outside."""
     symbols = expr.free_symbols
-    return bool(symbols) and not any(isinstance(symbol, sp.Dummy) for symbol in symbols)
+    depends = bool(symbols) or bool(expr.atoms(Encloses))  # a sum over the neurons binds the state that it is of
+    return depends and not any(isinstance(symbol, sp.Dummy) for symbol in symbols)
 
 
 def _is_inverse(expr: sp.Expr) -> bool:

@@ -256,4 +256,6 @@ def test_flows_whose_mean_obeys_a_riccati_equation_explode(inputs):
     while k < 1e9:
         m, k, steps = m + k / 4e4, k + k * (2 * m + 1) / 4e4, steps + 1
     assert abs(steps / 1e4 - 8 * np.pi / 27**0.5) < 5e-3
-    assert derive(ShrinkingResNet(tanh, identity, width=sp.oo, inputs=inputs)).existence.explodes == "cannot"  # the control
+    assert (
+        derive(ShrinkingResNet(tanh, identity, width=sp.oo, inputs=inputs)).existence.explodes == "cannot"
+    )  # the control
