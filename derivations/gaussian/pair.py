@@ -11,6 +11,7 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbol, bound_symbols, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.evaluation import in_mpmath
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -328,7 +329,7 @@ class GaussianPairExpectation(GaussianMean):
                 return numeric_mean(f * g.xreplace({x: slope * x}), x, sp.S.Zero, self.args[2], prec)
             slope, left = k12 / k11, determinant / k11
             given = _conditional_mean(g, x, slope, left, mp.sqrt(numeric_mean(g**2, x, sp.S.Zero, self.args[4], 20)))
-            outer = sp.lambdify(x, f, "mpmath")
+            outer = in_mpmath(x, f)
             singular = [
                 Singular(s.at, s.power, *(_against(h, given, s.at, sign) for h, sign in ((s.left, -1), (s.right, 1))))
                 for s in singular_points(f, x)
@@ -386,8 +387,8 @@ def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf,
     mean, spread_ = sp.Dummy("m", real=True), sp.Dummy("s", positive=True)
     closed = expect(g, x, spread_, mean)
     if not closed.has(sp.Lambda):
-        inner = sp.lambdify((mean, spread_), closed, "mpmath")
+        inner = in_mpmath((mean, spread_), closed)
         return lambda u: inner(slope * u, variance)
-    function, deviation = sp.lambdify(x, g, "mpmath"), mp.sqrt(variance)
+    function, deviation = in_mpmath(x, g), mp.sqrt(variance)
     kinks, singular = [number(point) for point in breakpoints(g, x)], singular_points(g, x)
     return lambda u: normal_mean(function, slope * u, deviation, kinks, singular, size)

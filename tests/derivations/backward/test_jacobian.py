@@ -1,5 +1,7 @@
 """The Jacobian's equation, volumes and Lyapunov spectrum, against the theory and explicitly differentiated networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sympy as sp
@@ -220,6 +222,25 @@ def test_determinants_of_a_convolutional_block():
         derived, estimate = float(written_out(formula, rows)), Estimate.of(seen)
         assert estimate.test(derived).p_value > 1e-3
         assert estimate.test(1.2 * derived).p_value < 1e-3
+
+
+@pytest.mark.slow
+def test_determinants_over_positions_know_the_cone_of_their_gram_matrix():
+    # refused before: a correlation of more than 1, at a point outside the cone, made the drift look imaginary
+    block = ConvBlock(relu, width=n, positions=(3,), filter=(3,), circular=False, hidden=1)
+    wide, few = (jacobian(net).log_det.process for net in (block, replace(block, width=2)))
+    assert [str(s) for s in wide.states] == ["V_11", "V_12", "V_13", "V_22", "V_23", "V_33", "Lambda"]
+    for v12, inside in ((1, sp.true), (2, sp.false)):  # the control: a correlation of 4/3
+        assert wide.domain.contains(sp.Tuple(2, v12, 0, sp.Rational(9, 8), 0, 1, 0)) == inside
+    # two neurons at three positions: the Gram matrix is singular, and all neurons are followed
+    assert len(few.states) == 7
+    x = np.array([[1.0, -0.5, 0.75], [0.25, 0.75, -1.0]])
+    v = (x.T @ x / 2)[np.triu_indices(3)]
+    gram = dict(zip(wide.states, map(sp.Float, (*v, 0)), strict=True)) | {n: sp.Integer(2)}
+    neurons = dict(zip(few.states, map(sp.Float, (*x.ravel(), 0)), strict=True))
+    one, other = (float(p.drift[-1].xreplace(at)) for p, at in ((wide, gram), (few, neurons)))
+    assert np.isclose(one, other, rtol=1e-12)
+    assert abs(one) > 0.1
 
 
 @pytest.mark.slow

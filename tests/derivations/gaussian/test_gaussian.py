@@ -424,7 +424,7 @@ def test_random_pairs_with_a_kink_at_zero(a, b, c, d, law):
 
 
 def test_dual_of_relu_is_quick():
-    start = time.perf_counter()
+    start = time.process_time()
     closed = dual(relu, x)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     assert closed.subs(rho, 1) == sp.S.Half
