@@ -253,4 +253,5 @@ def escaped(plain: str) -> str:
         c: rf"$\{name}$" for name, c in GREEK.items() if name not in ("ell", "lamda")
     }
     table |= {c: f"${source}$" for c, source in _SIGNS.items()}
-    return "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)
+    shown = "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)
+    return re.sub(r"(?<!\*)\*(?=[^*\s])", r"*\\allowbreak{}", shown)  # a formula in a sentence is one long word
