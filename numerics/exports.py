@@ -60,7 +60,7 @@ def to_sympy_lambda(limit: Limit) -> tuple[Coefficient, Coefficient]:
             raise ValueError(f"states must have the shape (..., {size}), got {values.shape}")
         entries = np.stack(both(*np.moveaxis(values, -1, 0), t), axis=-1)
         matrices = entries[..., size:].reshape(*entries.shape[:-1], size, size)
-        is_none = (np.diagonal(matrices, axis1=-2, axis2=-1) < 0).any(axis=-1)
+        is_none = np.asarray((np.diagonal(matrices, axis1=-2, axis2=-1) < 0).any(axis=-1))
         return entries[..., :size], np.where(is_none[..., None, None], np.nan, matrices)
 
     return lambda t, x: split(t, x)[0], lambda t, x: split(t, x)[1]
