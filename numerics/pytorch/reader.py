@@ -16,7 +16,7 @@ from derivations.symbols import state
 from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
-from numerics.pytorch.turning import Tables
+from numerics.pytorch.tables import Tables
 from numerics.pytorch.values import HERE, MULTIPLIED, Axis, Part, Value, combined, identifier
 
 #: What reads a module or an operation.
