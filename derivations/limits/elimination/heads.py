@@ -364,7 +364,8 @@ class AttentionLaw(Law):
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
         if order not in self.draw.known:
             d, size = self.draw, max(a for a, _ in self.draw.forms) + 1
-            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, (*d.means[1], *d.means[2]))):
+            own = (*d.means[1][: d.inputs], *d.means[2][: d.inputs])  # along weights tangents hold what copies put out
+            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, own)):
                 raise NotClosed(
                     "scores over the number of keys become numbers at infinitely many keys where queries and keys have means, and attention is "
                     "then derived without means of their weights and biases only; give a number of keys (size=8), or leave the means out"
