@@ -364,7 +364,7 @@ def _depth_steps(d: Derivation) -> list[Step]:
         return [*steps, explain.gram_step(*d._closure, alone=True), *_law_steps(d)]
     steps += explain.neuron_steps(d.limit, moments, named)
     if d.norm is not None:
-        steps += explain.norm_steps(d.norm, d.slope)
+        steps += explain.norm_steps(d.norm, d.slope, d.architecture.letters[0][1] if named else None)
     if not named:
         steps.append(explain.gram_step(*d._closure))
         if d.gram_law is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import combinations_with_replacement
 
 import sympy as sp
 
@@ -69,14 +70,13 @@ def neuron_lines(
     at = {x: indexed("X", own or (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
     unit = DT if size == 1 else Juxtaposed(indexed("delta", ("i", "k")), DT)
     for a in range(len(neuron)):
-        for b in range(a, len(neuron)):
-            lower = (own, own and ("k",))
-            pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
-            if not covariance.is_zero_matrix:
-                lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
         if drift[a] != 0:
             left = expected(DifferentialOf(indexed("X", own, (sp.Integer(a + 1),))), letter("X"))
             lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
+    for a, b in combinations_with_replacement(range(0 if covariance.is_zero_matrix else len(neuron)), 2):
+        lower = (own, own and ("k",))
+        pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
+        lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
     return tuple(lines)
 
 

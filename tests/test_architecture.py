@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "derivations": [
         "loading",
-        "errors", "symbols", "decimals", "constants", "binding", "affine",
+        "errors", "symbols", "decimals", "constants",
+        "evaluation", "binding", "affine",
         "piecewise", "special", "sums", "gaussian", "notation", "activations", "language", "architectures",
         "covariances", "entries", "interchange", "equations", "diffusion", "limits", "calculus", "norms", "laws", "steps", "kernels", "existence",
         "explain", "exponents", "backward", "dynamics", "derivation",
@@ -246,6 +247,19 @@ def floats(files: list[File]) -> list[str]:
     ]
 
 
+def unbounded(files: list[File]) -> list[str]:
+    """Formulas made into functions of mpmath's numbers elsewhere than where these are bounded."""
+    return [
+        f"{f.name}:{node.lineno}"
+        for f in files
+        if "lambdify" in f.source and f.name != "derivations.evaluation"
+        for node in ast.walk(f.tree)
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) == "lambdify"
+        and any(isinstance(part, ast.Constant) and part.value == "mpmath" for part in ast.walk(node))
+    ]
+
+
 def undocumented(files: list[File]) -> list[str]:
     """Signatures of one function are documented by the function."""
     return [
@@ -280,6 +294,7 @@ RULES = [
     (optional_at_start, HOUSE),
     (blind_simplification, DERIVATIONS),
     (floats, DERIVATIONS),
+    (unbounded, HOUSE),
     (undocumented, HOUSE),
     (too_long, HOUSE),
     (long_winded, HOUSE),
@@ -349,6 +364,8 @@ CONTROLS = [
     (blind_simplification, [File("derivations.limits", "y = m.applyfunc(sp.simplify)")]),
     (floats, [File("derivations.limits", "half = 0.5")]),
     (floats, [File("derivations.limits", "def f(x=-1e-3): ...")]),
+    (unbounded, [File("derivations.limits", 'f = sp.lambdify(x, x**2, "mpmath")')]),
+    (unbounded, [File("numerics.paths", 'f = lambdify(x, x**2, modules=[{}, "mpmath"])')]),
     (undocumented, [File("derivations.limits", "def f(x):\n    return x")]),
     (undocumented, [File("numerics.paths", "class Scheme:\n    order = 1")]),
     (too_long, [File("derivations.limits", lines(LONGEST + 1))]),
@@ -383,6 +400,7 @@ ALLOWED = [
     (optional_at_start, [File("numerics", "if TYPE_CHECKING:\n    import jax", is_package=True)]),
     (blind_simplification, [File("derivations.limits", 'x = sp.cancel(y)  # not simplify()\n"""simplify(x)"""')]),
     (floats, [File("derivations.limits", '"""0.5"""\nx = sp.Rational(1, 2)')]),
+    (unbounded, [File("numerics.paths", 'f = sp.lambdify(x, x**2, "numpy")')]),
     (undocumented, [File("derivations.limits", 'def _f(): ...\ndef g():\n    """Claim."""')]),
     (too_long, [File("derivations.limits", lines(LONGEST))]),
 ]

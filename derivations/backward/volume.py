@@ -25,6 +25,7 @@ from derivations.limits.depth import as_sums, neuron_limit
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.moments import state_averages
+from derivations.limits.gram import cone
 from derivations.notation.nodes import Distribution, Juxtaposed, Norm, Transposed, indexed, letter
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, Term, equation
@@ -88,6 +89,8 @@ class LogDeterminant(Shown):
     def process(self) -> Diffusion:
         r""":math:`\Lambda` with what it depends on: by itself, with the Gram matrix of the state, or with all neurons.
 
+        Of no more neurons than positions the Gram matrix may be singular, and all neurons are followed.
+
         Raises
         ------
         NotClosed
@@ -96,10 +99,13 @@ class LogDeterminant(Shown):
         b, r = self.averages
         if self.is_gaussian:
             return moves_alone(b, r)
+        known, coordinates = self.layer.size.is_Integer, self.layer.positions
+        if known and coordinates > 1 and self.layer.size <= coordinates:
+            return self._with_neurons()  # the Gram matrix meets the border of its cone, and steps of a scheme leave it
         try:
             return self._with_gram()
         except NotClosed as error:
-            if not self.layer.size.is_Integer:
+            if not known:
                 raise NotClosed(
                     f"log|det J| moves with {brief(sp.Tuple(*self.averages))}, which is no function of the Gram matrix; "
                     f"give the width as a number to follow it with all neurons ({error})"
@@ -143,7 +149,12 @@ class LogDeterminant(Shown):
             return process.entry(i, j) if isinstance(process, Diffusion) else sp.S.Zero
 
         drift = sp.ImmutableMatrix([*process.drift, closed(self.averages[0])])
-        return Diffusion((*states, LOG_VOLUME), drift, LazyCovariance(entry))
+        inside = process.domain if isinstance(process, Diffusion) else cone(matrix)
+        if isinstance(inside, sp.ConditionSet):  # of the Gram matrix, whatever the logarithm
+            inside = sp.ConditionSet(sp.Tuple(*inside.sym, LOG_VOLUME), inside.condition, sp.Reals ** (count + 1))
+        else:
+            inside = sp.S.Reals
+        return Diffusion((*states, LOG_VOLUME), drift, LazyCovariance(entry), inside)
 
     def _with_neurons(self) -> Diffusion:
         layer, p, n = self.layer, self.layer.positions, int(self.layer.size)

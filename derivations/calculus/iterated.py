@@ -7,6 +7,8 @@ from collections.abc import Callable
 import mpmath as mp
 import sympy as sp
 
+from derivations.evaluation import in_mpmath
+
 
 class IteratedIntegral(sp.Expr):
     r"""The integral :math:`\int_\ell^h f(y) \int_c^y g(z)\,\mathrm{d}z\,\mathrm{d}y`.
@@ -65,7 +67,7 @@ class IteratedIntegral(sp.Expr):
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         if self.free_symbols:
             return None
-        f, g = (sp.lambdify(e.variables, e.expr, "mpmath") for e in self.args[:2])
+        f, g = (in_mpmath(e.variables, e.expr) for e in self.args[:2])
         with mp.workprec(prec + 15):
             anchor, low, high = map(_number, self.args[2:])
             at_low = mp.quad(g, [anchor, low]) if anchor != low else mp.mpf(0)

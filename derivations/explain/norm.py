@@ -10,18 +10,39 @@ from derivations.norms import InitialSlope, NormDynamics
 from derivations.notation.nodes import DerivativeOf, EvaluatedAt, Norm, Word, equals, expected, indexed
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, differential, equation
-from derivations.symbols import time
-
-_PHI = sp.Function("varphi")(indexed("X", (time,)))
+from derivations.symbols import state, time
 
 
-def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None) -> list[Step]:
-    """Itô's formula on the norm, what closes, and the slope at the start."""
+def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None, name: str | None = None) -> list[Step]:
+    """Itô's formula on the norm, what closes, and the slope at the start.
+
+    Parameters
+    ----------
+    dynamics : NormDynamics
+        The equations.
+    slope : InitialSlope or None
+        Where it is known.
+    name : str or None
+        The letter that earlier steps gave to what the matrix reads; without one it is said here.
+    """
+    phi = sp.Function(name or "varphi")
+    steps = [] if name else [_named(phi(state), dynamics)]
+    return steps + _norm_steps(dynamics, slope, phi(indexed("X", (time,))))
+
+
+def _named(phi: sp.Expr, dynamics: NormDynamics) -> Step:
+    claim = ("The matrix reads the state through",)
+    return Step(
+        "Activation", claim, (equation(phi, dynamics.activation(state)),), ("The norm is that of what it reads.",)
+    )
+
+
+def _norm_steps(dynamics: NormDynamics, slope: InitialSlope | None, phi: sp.Expr) -> list[Step]:
     ito = "Itô's formula for functions of sums over the neurons. Second derivatives are taken almost everywhere. "
     steps = []
     for name, closure, what in (
-        ("Norm", dynamics.square, Norm(_PHI) ** 2),
-        ("Logarithm of the norm", dynamics.logarithm, sp.log(Norm(_PHI), evaluate=False)),
+        ("Norm", dynamics.square, Norm(phi) ** 2),
+        ("Logarithm of the norm", dynamics.logarithm, sp.log(Norm(phi), evaluate=False)),
     ):
         closes = closure.closed or closure.closed_up_to_counts
         if name != "Norm" and not closes:
@@ -31,7 +52,7 @@ def norm_steps(dynamics: NormDynamics, slope: InitialSlope | None) -> list[Step]
         claim: Words = ("Itô's formula for ", equals(closure.states[0], what), found)
         steps.append(Step(name, claim, lines, (ito, *closure.verdict)))
     if slope is not None:
-        steps.append(_slope_step(slope))
+        steps.append(_slope_step(slope, phi))
     return steps
 
 
@@ -46,8 +67,8 @@ def _closure_line(closure: Closure) -> Line:
     return differential(name, drift.subs(y, name), sp.sqrt(variance).subs(y, name), DB)
 
 
-def _slope_step(slope: InitialSlope) -> Step:
-    mean = expected(sp.log(Norm(_PHI), evaluate=False))
+def _slope_step(slope: InitialSlope, phi: sp.Expr) -> Step:
+    mean = expected(sp.log(Norm(phi), evaluate=False))
     lines = [equation(EvaluatedAt(DerivativeOf(mean, time), equals(time, sp.S.Zero)), slope.value)]
     claim: Words = slope.statement
     if not slope.width.is_number:

@@ -18,6 +18,7 @@ import sympy as sp
 from derivations.affine import is_affine
 from derivations.calculus.size import is_moderate
 from derivations.errors import DerivationError, NotClosed
+from derivations.evaluation import in_mpmath
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.language.statements import Matrix, Mean
@@ -229,7 +230,7 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
 def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None]:
     """A formula as a function of numbers: None where digits cancel, so that two precisions disagree."""
     means = {node: sp.Dummy("E", real=True) for node in _outermost(expr)}
-    formula = sp.lambdify((symbol, *means.values()), expr.xreplace(means), "mpmath")
+    formula = in_mpmath((symbol, *means.values()), expr.xreplace(means))
     if means:
 
         def integrated(at: mp.mpf) -> mp.mpf | None:

@@ -17,6 +17,7 @@ import sympy as sp
 from mpmath import mp
 
 from derivations.errors import DerivationError, brief
+from derivations.evaluation import in_mpmath
 from derivations.piecewise.analysis import analyse
 
 #: The depth at which formulas are looked at, as a power of 10; the width there as a power of the depth, twice; digits beside the sizes.
@@ -160,7 +161,7 @@ def _signs(names: tuple[sp.Symbol, ...]) -> Iterator[tuple[int, ...]]:
 
 def _seen(expr: sp.Expr, names: tuple[sp.Symbol, ...], orders: tuple[Order, ...]) -> Iterator[Order]:
     """The orders at values of several signs."""
-    function = sp.lambdify(names, expr, modules=[{"Heaviside": _heaviside, "DiracDelta": _delta}, "mpmath"])
+    function = in_mpmath(names, expr, {"Heaviside": _heaviside, "DiracDelta": _delta})
     spread = sum(abs(o.width) * _WIDTHS[1] + abs(o.depth) for o in orders) + 1
     digits = _DIGITS + int(4 * 2 * _DEPTH * spread)
 
@@ -235,7 +236,7 @@ def is_odd(body: sp.Expr, flipped: frozenset[sp.Symbol]) -> bool:
     if body.is_polynomial(*names):
         turned = body.xreplace({s: -s for s in flipped})
         return bool(sp.expand(turned + body) == 0)
-    function = sp.lambdify(names, body, modules=[{"Heaviside": _heaviside}, "mpmath"])
+    function = in_mpmath(names, body, {"Heaviside": _heaviside})
     with mp.workdps(_DIGITS):
         for signs in _signs(tuple(names)):
             at = [sign * mp.mpf(_value(k).numerator) / _value(k).denominator for k, sign in enumerate(signs)]

@@ -14,6 +14,7 @@ import mpmath as mp
 import sympy as sp
 
 from derivations.errors import DerivationError
+from derivations.evaluation import in_mpmath
 from derivations.piecewise import IsolatedRoot, Piece, pieces
 from derivations.piecewise.expansion import plain
 from derivations.piecewise.solving import singular_points
@@ -214,7 +215,7 @@ def _near(formula: sp.Expr) -> list[mp.mpf]:
     digits, before = _DIGITS, None
     while digits <= _MOST_DIGITS:
         roots = {root: root.evalf(digits) for root in formula.atoms(IsolatedRoot)}
-        function = sp.lambdify(DISTANCE, formula.xreplace(roots), "mpmath")
+        function = in_mpmath(DISTANCE, formula.xreplace(roots))
         with mp.workdps(digits):
             values = [abs(mp.mpmathify(function(mp.mpf(10) ** -k))) for k in _NEAR]
             if before is not None and all(

@@ -6,6 +6,7 @@ import mpmath as mp
 import sympy as sp
 
 from derivations.errors import DerivationError, NoClosedForm
+from derivations.evaluation import in_mpmath
 from derivations.gaussian.corners import all_corners, check_corners
 from derivations.gaussian.terms import Shape, smooth_terms
 from derivations.piecewise import pieces
@@ -70,7 +71,7 @@ def _check_growth(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr, named: 
         p.exp.has(variable) for p in expr.atoms(sp.Pow)
     ):
         return
-    function = sp.lambdify(variable, expr, "mpmath")
+    function = in_mpmath(variable, expr)
     for sign in (-1, 1):
         with mp.workdps(30):
             values = [abs(mp.mpmathify(function(mp.mpf(sign * x)))) for x in _FAR]

@@ -12,6 +12,7 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbols, printed_symbols
 from derivations.errors import DerivationError, brief
+from derivations.evaluation import in_mpmath
 from derivations.gaussian.node import GaussianMean
 
 
@@ -170,7 +171,7 @@ def _in_few_dimensions(function: sp.Lambda, covariance: sp.Matrix) -> tuple[Call
     Its gradients at points that are not special span the combinations that it depends on: f(z) = f(Bᵀ B z), and B z is Gaussian.
     """
     z, r = function.variables, len(function.variables)
-    slopes = sp.lambdify(z, [sp.diff(function.expr, v) for v in z], "mpmath")
+    slopes = in_mpmath(z, [sp.diff(function.expr, v) for v in z])
     points = [[mp.sin(7 * (i + 1) * (k + 2)) for i in range(r)] for k in range(r + 1)]
     basis = _range(mp.matrix([list(slopes(*point)) for point in points]).T)
     numbers = mp.matrix([[mp.mpmathify(e.evalf(mp.mp.dps)) for e in covariance.row(i)] for i in range(r)])
@@ -182,7 +183,7 @@ def _in_few_dimensions(function: sp.Lambda, covariance: sp.Matrix) -> tuple[Call
         scaled = basis * vectors[:, k] * mp.sqrt(values[k])
         for i in range(r):
             root[i, column] = scaled[i]
-    value = sp.lambdify(z, function.expr, "mpmath")
+    value = in_mpmath(z, function.expr)
 
     def at(*normal: mp.mpf) -> mp.mpf:
         return value(*(mp.fsum(root[i, k] * g for k, g in enumerate(normal)) for i in range(r)))

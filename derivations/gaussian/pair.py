@@ -11,6 +11,7 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbol, bound_symbols, printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm, brief
+from derivations.evaluation import in_mpmath
 from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -241,6 +242,11 @@ def _simplest_number(entry: sp.Expr) -> sp.Expr:
     return sp.radsimp(sp.cancel(entry))
 
 
+def _order(side: tuple[sp.Expr, sp.Lambda]) -> tuple[object, object]:
+    variance, function = side
+    return sp.default_sort_key(variance), sp.default_sort_key(function)
+
+
 class GaussianPairExpectation(GaussianMean):
     r""":math:`\mathbb{E} f(U) g(V)`, kept as a value of its own where no closed form is known.
 
@@ -265,9 +271,12 @@ class GaussianPairExpectation(GaussianMean):
     """
 
     def __new__(cls, f: sp.Lambda, g: sp.Lambda, k11: sp.Expr, k12: sp.Expr, k22: sp.Expr) -> GaussianPairExpectation:
-        """Sympify and keep; :meth:`doit` looks for a closed form."""
-        functions, entries = map(real_function, (f, g)), map(sp.sympify, (k11, k12, k22))
-        node: GaussianPairExpectation = sp.Expr.__new__(cls, *functions, *entries)
+        """Sympify and keep, the two sides in one order; :meth:`doit` looks for a closed form."""
+        k11, k12, k22 = map(sp.sympify, (k11, k12, k22))
+        # E f(U) g(V) is E g(V) f(U), which algebra sees only where both are written alike
+        sides = sorted(((k11, real_function(f)), (k22, real_function(g))), key=_order)
+        (k11, f), (k22, g) = sides
+        node: GaussianPairExpectation = sp.Expr.__new__(cls, f, g, k11, k12, k22)
         return node
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
@@ -320,7 +329,7 @@ class GaussianPairExpectation(GaussianMean):
                 return numeric_mean(f * g.xreplace({x: slope * x}), x, sp.S.Zero, self.args[2], prec)
             slope, left = k12 / k11, determinant / k11
             given = _conditional_mean(g, x, slope, left, mp.sqrt(numeric_mean(g**2, x, sp.S.Zero, self.args[4], 20)))
-            outer = sp.lambdify(x, f, "mpmath")
+            outer = in_mpmath(x, f)
             singular = [
                 Singular(s.at, s.power, *(_against(h, given, s.at, sign) for h, sign in ((s.left, -1), (s.right, 1))))
                 for s in singular_points(f, x)
@@ -378,8 +387,8 @@ def _conditional_mean(g: sp.Expr, x: sp.Symbol, slope: mp.mpf, variance: mp.mpf,
     mean, spread_ = sp.Dummy("m", real=True), sp.Dummy("s", positive=True)
     closed = expect(g, x, spread_, mean)
     if not closed.has(sp.Lambda):
-        inner = sp.lambdify((mean, spread_), closed, "mpmath")
+        inner = in_mpmath((mean, spread_), closed)
         return lambda u: inner(slope * u, variance)
-    function, deviation = sp.lambdify(x, g, "mpmath"), mp.sqrt(variance)
+    function, deviation = in_mpmath(x, g), mp.sqrt(variance)
     kinks, singular = [number(point) for point in breakpoints(g, x)], singular_points(g, x)
     return lambda u: normal_mean(function, slope * u, deviation, kinks, singular, size)

@@ -10,6 +10,7 @@ from sympy.printing.printer import Printer
 
 from derivations.binding import printed_symbols, real_function
 from derivations.errors import DerivationError, NoClosedForm, brief, kind_of
+from derivations.evaluation import in_mpmath
 from derivations.gaussian.corners import DISTANCE, corners
 from derivations.gaussian.finite import check_finite, has_mean, is_odd
 from derivations.gaussian.integrate import Function, Singular, normal_mean
@@ -171,7 +172,7 @@ def numeric_mean(f: sp.Expr, variable: sp.Symbol, mean: sp.Expr, variance: sp.Ex
     """The mean of a function without parameters, to a number of bits."""
     with mp.workprec(prec + 15):
         kinks = [number(point) for point in breakpoints(f, variable)]
-        function = sp.lambdify(variable, f, "mpmath")
+        function = in_mpmath(variable, f)
         return normal_mean(function, number(mean), mp.sqrt(number(variance)), kinks, singular_points(f, variable))
 
 
@@ -189,7 +190,7 @@ def singular_points(f: sp.Expr, variable: sp.Symbol) -> list[Singular]:
 
 def _at_bits(formula: sp.Expr, bits: int) -> Function:
     """A function of the distance with so many bits, and where powers of its inverse cancel with more, until two precisions agree."""
-    function = sp.lambdify(DISTANCE, formula, "mpmath")
+    function = in_mpmath(DISTANCE, formula)
     cancels = any(p.exp.is_negative and p.has(DISTANCE) for p in formula.atoms(sp.Pow)) and formula.has(sp.Add)
     asked = mp.mp.prec
 

@@ -10,6 +10,7 @@ import sympy as sp
 from mpmath import mp
 
 from derivations import special
+from derivations.evaluation import in_mpmath
 
 _NODES = {
     "ErfiInv": special.erfi_inverse,
@@ -40,7 +41,7 @@ def compiled(arguments: Sequence[sp.Symbol], expr: sp.Expr) -> Callable[..., mpm
     inner = {node: sp.Dummy(f"i{k}", real=True) for k, node in enumerate(sorted(body.atoms(sp.Integral), key=str))}
     # in the place of dummies `lambdify` puts symbols without assumptions, and SymPy then asks what it knows of each part, level by level
     names = {name: sp.Symbol(f"given_{k}", real=True) for k, name in enumerate([*dummies, *inner.values()])}
-    outer = sp.lambdify(list(names.values()), body.xreplace(inner).xreplace(names), [_NODES, "mpmath"])
+    outer = in_mpmath(list(names.values()), body.xreplace(inner).xreplace(names), _NODES)
     integrals = [_integral(dummies, node) for node in inner]
 
     def value(*numbers: Any) -> mpmath.mpf:

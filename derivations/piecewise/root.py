@@ -12,6 +12,8 @@ from mpmath import libmp, mp
 from sympy.core import evalf as sympy_evalf
 from sympy.core.expr import AtomicExpr
 
+from derivations.evaluation import in_mpmath
+
 _X = sp.Symbol("x", real=True)
 _SHOWN = 12  # digits in print
 _ENOUGH = 140  # bits that are worked out at least
@@ -146,7 +148,7 @@ def _brackets(root: IsolatedRoot, prec: int) -> Iterator[tuple[mpmath.mpf, mpmat
 
 @lru_cache(maxsize=64)
 def _compiled(function: sp.Expr) -> Callable[[mpmath.mpf], mpmath.mpf]:
-    compiled: Callable[[mpmath.mpf], mpmath.mpf] = sp.lambdify(_X, function, "mpmath", cse=True)
+    compiled: Callable[[mpmath.mpf], mpmath.mpf] = in_mpmath(_X, function, cse=True)
     return compiled
 
 

@@ -23,6 +23,7 @@ from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
 from derivations.calculus.size import written_size
 from derivations.errors import DerivationError
+from derivations.evaluation import TooLarge
 from derivations.gaussian.node import GaussianMean
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.near import smooth_beside
@@ -171,18 +172,15 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
 
 def many_digits(expr: sp.Expr) -> Function:
     """The function to mpmath's digits; what is smaller than all digits beside 1 is kept by functions of its own."""
-    printer = MpmathWriter(strict_settings({**EXACT_NAMES, **_KEPT}))
+    printer = MpmathWriter(strict_settings(EXACT_NAMES))
     names = {**MPMATH.modules(), "exp": _exponential, "logaddexp": _logaddexp, **_WAVES}
-    return sp.lambdify(X, stable_logarithms(cancelling_sums(expr)), modules=[names], printer=printer)
-
-
-_KEPT = {"expm1": "expm1", "log1p": "log1p", "logaddexp": "logaddexp", "ErrorTail": "erfc", "atan2": "atan2"}
+    return sp.lambdify(X, stable_logarithms(cancelling_sums(expr)), modules=[names], printer=printer, docstring_limit=0)
 
 
 def _wave(function: Function) -> Function:
     def of(u: Any) -> Any:
         if mp.mag(u) > _LONGEST:
-            raise _TooLarge("the angle has too many digits")
+            raise TooLarge("the angle has too many digits")
         return function(u)
 
     return of
@@ -195,14 +193,10 @@ def _logaddexp(u: Any, v: Any) -> Any:
     return max(u, v) + mp.log1p(_exponential(-abs(u - v)))
 
 
-class _TooLarge(Unknown):
-    """An exponential that has too many digits to be computed with."""
-
-
 def _exponential(u: Any) -> Any:
     """The exponential, cut off where it decays far beyond the range of doubles; where it grows so, its logarithm may still matter."""
     if u >= _CUT:
-        raise _TooLarge(f"exp({u})")
+        raise TooLarge(f"exp({u})")
     return mp.exp(u) if u > -_CUT else mp.ldexp(1, -_CUT)
 
 
@@ -251,7 +245,7 @@ def meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
         for start in _STARTS:
             t = mp.mpf(2) ** -start
             met = False
-            with suppress(_TooLarge):  # what cannot be computed further out is no double there
+            with suppress(TooLarge):  # what cannot be computed further out is no double there
                 for k in _FURTHER:
                     met = _close(value, truth, side.at(t / 2**k))
                     if not met:
@@ -318,7 +312,7 @@ def _failure(
         for before, here, point, value in zip([edge, *coordinates], coordinates, points, values, strict=False):
             try:
                 agrees = _agrees(float(value), *truth(mp.mpf(float(point))))
-            except _TooLarge:
+            except TooLarge:
                 break
             if not agrees:
                 return _last_good(written, truth, side, before, here)
@@ -331,7 +325,7 @@ def _holds(written: Function, truth: Function, side: Side) -> bool:
     def certain(point: mpmath.mpf) -> tuple[mpmath.mpf, Callable[[], mpmath.mpf]]:
         values = []
         for orders in _ORDERS:
-            with mp.workdps(_MANY[0] - orders * int(mp.log10(abs(point)))), suppress(_TooLarge):
+            with mp.workdps(_MANY[0] - orders * int(mp.log10(abs(point)))), suppress(TooLarge):
                 values.append(truth(point))
         less, more = values  # none where an exponential is too large
         # what cancels to an order beyond these digits leaves 0, or noise

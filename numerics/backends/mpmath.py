@@ -9,24 +9,26 @@ from typing import Any
 import mpmath
 import numpy as np
 import sympy as sp
-from sympy.printing.pycode import MpmathPrinter
 
 from derivations import special
 from derivations.constants import opened
+from derivations.evaluation import BOUNDED, BoundedPrinter
 from derivations.gaussian.corners import DISTANCE, Corner, corners
 from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import breakpoints
 from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.limits import exact_limits
+from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel
 _TWINS = {node.__name__: node.exact_name for node in Numeric.__subclasses__()}
-EXACT_NAMES = {**_TWINS, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint"}
+_CANCELLED = {"expm1": "expm1", "log1p": "log1p", "logaddexp": "logaddexp", "ErrorTail": "erfc"}
+EXACT_NAMES = {**_TWINS, **_CANCELLED, "erfi": "erfi", "erfinv": "erfinv", "expint": "expint", "atan2": "atan2"}
 
 
-class MpmathWriter(MpmathPrinter):
+class MpmathWriter(BoundedPrinter):
     """Prints the formulas of this project, kinks as conditional expressions, of which one branch is computed."""
 
     printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
@@ -132,6 +134,17 @@ def gaussian_mean(
     return value
 
 
+def logaddexp(u: mpmath.mpf, v: mpmath.mpf) -> mpmath.mpf:
+    """The logarithm of the sum of two exponentials.
+
+    Examples
+    --------
+    >>> mpmath.nstr(logaddexp(mpmath.mpf(-800), mpmath.mpf(0)), 5)
+    '3.6679e-348'
+    """
+    return max(u, v) + mpmath.log1p(BOUNDED["exp"](-abs(u - v)))
+
+
 def _printer() -> MpmathWriter:
     return MpmathWriter(strict_settings(EXACT_NAMES))
 
@@ -178,6 +191,8 @@ def _modules() -> dict[str, Any]:
     names = {name: getattr(mpmath, name) for name in dir(mpmath.mp) if hasattr(mpmath, name) and name[0] != "_"}
     names |= {name: getattr(special, name) for name in _TWINS.values()}
     return names | {
+        **BOUNDED,
+        "logaddexp": logaddexp,
         "gaussian_mean": gaussian_mean,
         "Singular": Singular,
         "max": max,
@@ -188,4 +203,5 @@ def _modules() -> dict[str, Any]:
 
 
 # no common subexpressions: a part of what is averaged must not be moved out of its average
-MPMATH = Backend("mpmath", _printer, _modules, (opened, exact_limits), _wrap, 1e-45, shares=False)
+_REWRITES = (opened, exact_limits, cancelling_sums, stable_logarithms)  # 1 + erf(-30) has no digits left of fifty
+MPMATH = Backend("mpmath", _printer, _modules, _REWRITES, _wrap, 1e-45, shares=False)

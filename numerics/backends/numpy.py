@@ -171,7 +171,9 @@ class _Naive:
         return reduce(lambda form, rule: rule(form), _REWRITES, expr)
 
     def __call__(self, expr: sp.Expr) -> Function:
-        return sp.lambdify(X, self.written(expr), modules=[dict(_modules())], printer=_printer(), cse=True)
+        return sp.lambdify(
+            X, self.written(expr), modules=[dict(_modules())], printer=_printer(), cse=True, docstring_limit=0
+        )
 
 
 _NAIVE = _Naive()

@@ -17,6 +17,7 @@ import mpmath
 import sympy as sp
 from mpmath import mp
 
+from derivations.evaluation import in_mpmath
 from numerics.backends.kinks import Where
 from numerics.backends.limits import as_quotients, may_be_singular, removable
 
@@ -135,7 +136,7 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
     if expr.has(*_NOT_ANALYTIC) or not _has_no_value(expr, variable, point):
         return None
     try:
-        function = sp.lambdify(variable, expr, "mpmath")
+        function = in_mpmath(variable, expr)
         with mp.workdps(_MANY_DIGITS):  # a derivative divides by powers
             near, nearer = (function(mp.mpf(point.p) / point.q + mp.mpf(10) ** -k) for k in (18, 21))
         with mp.workdps(_DIGITS):

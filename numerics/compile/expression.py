@@ -164,7 +164,9 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
 
         def printed(names: Mapping[str, Any]) -> Function:
             shares = backend.shares and not bound
-            return sp.lambdify(dummies, written, modules=[dict(names)], printer=backend.printer(), cse=shares)
+            return sp.lambdify(
+                dummies, written, modules=[dict(names)], printer=backend.printer(), cse=shares, docstring_limit=0
+            )
 
         function = printed(backend.modules())
         if backend.extended is not None and not bound and any(map(may_leave_doubles, written)):

@@ -49,12 +49,7 @@ class Checkpoint:
         known = self.directory / _PLAN
         if known.exists():
             before = _plan(known)
-            different = sorted(key for key in {*before, *plan} if before.get(key) != plan.get(key))
-            if different:
-                raise ValueError(
-                    f"{self.directory} holds another ensemble: it differs in {', '.join(different)}; "
-                    "give an empty directory, or ask for the same"
-                )
+            _require_same(self.directory, before, plan, {*before, *plan})
         elif any(self.directory.iterdir()):
             raise ValueError(f"expected an empty directory or one of an ensemble, got {self.directory}")
         else:
@@ -81,16 +76,7 @@ class Checkpoint:
         ValueError
             If the file is damaged: cut off, overwritten, or no archive of arrays.
         """
-        path = self._path(index)
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                parts = {name: archive[name] for name in archive.files}
-        except FileNotFoundError as error:
-            raise ValueError(f"the checkpoint {path} is gone; run again, and its samples are drawn anew") from error
-        except (*_DAMAGE, OSError) as error:
-            raise ValueError(
-                f"the checkpoint {path} is damaged ({error}); delete this file and run again: its samples are drawn anew"
-            ) from error
+        parts = _read(self._path(index))
         return parts["value"] if set(parts) == {"value"} else parts
 
     def drop(self, index: int) -> None:
@@ -117,6 +103,52 @@ def require_directory(path: str | PathLike[str]) -> None:
         raise ValueError(f"the checkpoint {path} {below}is a file, not a directory; give another")
     if not os.access(place, os.W_OK | os.X_OK):
         raise ValueError(f"the checkpoint {path} cannot be written: permission denied; give another")
+
+
+def require_same(directory: str | PathLike[str], plan: Mapping[str, str]) -> None:
+    """Refuse a directory with another ensemble, before anything is computed; a missing one is none.
+
+    Parameters
+    ----------
+    directory : path
+    plan : mapping
+        What is known of the ensemble so far.
+
+    Raises
+    ------
+    ValueError
+        If the directory's ensemble differs in one of these, or its plan is damaged.
+    """
+    known = Path(directory) / _PLAN
+    if known.exists():
+        _require_same(Path(directory), _plan(known), plan, {*plan})
+
+
+def _require_same(directory: Path, before: Mapping[str, str], plan: Mapping[str, str], keys: set[str]) -> None:
+    different = sorted(key for key in keys if before.get(key) != plan.get(key))
+    if different:
+        raise ValueError(
+            f"{directory} holds another ensemble: it differs in {', '.join(different)}; give an empty directory, or ask for the same"
+        )
+
+
+def kept_part(directory: str | PathLike[str], index: str, name: str) -> Any:
+    """One array of a kept block without the others; None where nothing is kept."""
+    path = Path(directory) / f"{index}.npz"
+    return _read(path, {name})[name] if path.exists() else None
+
+
+def _read(path: Path, names: set[str] | None = None) -> dict[str, Any]:
+    """A file's arrays, or some of them."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names or archive.files}
+    except FileNotFoundError as error:
+        raise ValueError(f"the checkpoint {path} is gone; run again, and its samples are drawn anew") from error
+    except (*_DAMAGE, OSError) as error:
+        raise ValueError(
+            f"the checkpoint {path} is damaged ({error}); delete this file and run again: its samples are drawn anew"
+        ) from error
 
 
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError, NotImplementedError)

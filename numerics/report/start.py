@@ -171,9 +171,10 @@ def _norm_of(d: Derivation) -> tuple[Callable[[np.ndarray], np.ndarray], str, st
             "Root mean square over the layer's neurons",
         )
     activation = d.norm.activation
+    letter = next((letter for _, letter in d.architecture.letters), "varphi")  # of what the matrix reads
     return (
         compile_expression(activation.variable, activation.expr),
-        r"norm of the activated layer $\|\varphi(X)\|$",
+        rf"norm of the activated layer $\|\{letter}(X)\|$",
         "Norm of the activated layer, whose equation is derived below,",
     )
 

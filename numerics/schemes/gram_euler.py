@@ -12,7 +12,7 @@ from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from derivations.limits.gram import upper
 from numerics.compile import compile_expression
-from numerics.linalg import semidefinite_factor
+from numerics.linalg import nearest_semidefinite, semidefinite_factor
 from numerics.schemes.base import Advance, Array, Scheme
 
 
@@ -128,8 +128,7 @@ def _projected(limit: GramDiffusion) -> Advance:
                 v[:, a, b] = v[:, b, a] = states[k] + h * velocity + noise[:, k, 0]
             gone |= ~np.isfinite(v).all(axis=(1, 2))
             v[gone] = np.eye(m)
-            values, vectors = np.linalg.eigh(v)
-            v = (vectors * np.maximum(values, 0.0)[:, None, :]) @ vectors.swapaxes(1, 2)
+            v = nearest_semidefinite(v)
         return np.where(gone[:, None], np.inf, np.stack([v[:, a, b] for a, b in pairs], axis=1))
 
     return advance

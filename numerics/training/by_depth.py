@@ -19,7 +19,14 @@ from numerics.compile.programs import Array
 from numerics.ensembles import Progress
 from numerics.ensembles.checkpoint import require_directory
 from numerics.statistics import Estimate
-from numerics.training.descent import OPTIMIZERS, TrainingDiverged, checked_targets, require_trainable, train
+from numerics.training.descent import (
+    OPTIMIZERS,
+    TrainingDiverged,
+    checked_targets,
+    require_resumable,
+    require_trainable,
+    train,
+)
 from numerics.training.network import TrainableNetwork
 from numerics.training.start import (
     LargestRate,
@@ -219,7 +226,8 @@ def trainability(
     Raises
     ------
     ValueError
-        If shapes do not fit, another optimizer than sgd has no ``learning_rate``, or nothing can be kept in ``checkpoint``.
+        If shapes do not fit, another optimizer than sgd has no ``learning_rate``, nothing can be kept in ``checkpoint``, or it holds another run,
+        which is seen before anything is done.
     MemoryError
         If the numbers of one of the depths would not fit, before anything is done.
 
@@ -241,8 +249,11 @@ def trainability(
     outputs = int(np.max(labels)) + 1
     batch = len(given) if batch is None else min(batch, len(given))
     networks_of = {depth: TrainableNetwork(recipe, depth, given.shape[1], max(2, outputs), t) for depth in depths}
-    for network in networks_of.values():
+    for depth, network in networks_of.items():
         require_trainable(network, batch)
+        if checkpoint is not None:
+            place = Path(checkpoint) / f"depth {depth}"
+            require_resumable(network, given, labels, learning_rate, steps, optimizer, batch, "squared", seed, place)
     rows = []
     for depth, network in networks_of.items():
         kept = None if checkpoint is None else Path(checkpoint) / f"depth {depth}"

@@ -3,6 +3,7 @@ r"""Training by gradient descent: optax's optimizers on a recipe's network, with
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from os import PathLike
@@ -15,7 +16,7 @@ from derivations.errors import unknown
 from derivations.limits.slopes import require_slopes
 from numerics.compile.programs import Array
 from numerics.ensembles import Progress
-from numerics.ensembles.checkpoint import Checkpoint
+from numerics.ensembles.checkpoint import Checkpoint, kept_part, require_same
 from numerics.ensembles.memory import require_memory as fits_memory
 from numerics.training.network import Parameters, TrainableNetwork
 
@@ -151,28 +152,19 @@ def train(
     if not (np.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate must be finite and positive, got {learning_rate}")
     require_trainable(network, batch)
+    plan = _plan(network, rows, wanted, optimizer, learning_rate, batch, loss, seed)
+    if checkpoint is not None:
+        _require_resumable(checkpoint, plan, steps)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, plan)
     import jax
 
     many = _many_steps(network, optimizer, loss)
     parameters = jax.tree.map(jax.numpy.asarray, network.initial(np.random.SeedSequence([seed, 0])))
     memory, losses, done = _optimizer(optimizer, learning_rate).init(parameters), np.empty(0), 0
-    plan = {
-        "network": repr(network),
-        "data": hashlib.sha256(rows.tobytes() + wanted.tobytes()).hexdigest(),
-        "optimizer": f"{optimizer}({learning_rate!r})",
-        "batch": str(batch),
-        "loss": loss,
-        "seed": str(seed),
-    }
-    kept = None if checkpoint is None else Checkpoint(checkpoint, plan)
     leaves, shape = jax.tree.flatten((parameters, memory))
     if kept is not None and kept.has("state"):
         found = kept.load("state")
         losses, done = found["losses"], len(found["losses"])
-        if done > steps:
-            raise ValueError(
-                f"{checkpoint} is {done} steps on, and {steps} are asked for; ask for {done} or more, or give an empty directory"
-            )
         leaves = [jax.numpy.asarray(found[f"leaf {k}"]) for k in range(len(leaves))]
         parameters, memory = jax.tree.unflatten(shape, leaves)
     while done < steps:
@@ -198,6 +190,60 @@ def train(
         if progress is not None:
             progress(done, steps)
     return Training(network, {name: np.asarray(value) for name, value in parameters.items()}, losses)
+
+
+def require_resumable(
+    network: TrainableNetwork,
+    inputs: ArrayLike,
+    targets: ArrayLike,
+    learning_rate: float | None,
+    steps: int,
+    optimizer: str,
+    batch: int,
+    loss: str,
+    seed: int,
+    checkpoint: str | PathLike[str],
+) -> None:
+    """Refuse a checkpoint from which :func:`train` could not go on, before anything is computed; a rate that is not chosen yet may be any.
+
+    Raises
+    ------
+    ValueError
+        If it is of another run, or further on.
+    """
+    rows, wanted = network.rows(inputs), checked_targets(network, targets, inputs)
+    _require_resumable(checkpoint, _plan(network, rows, wanted, optimizer, learning_rate, batch, loss, seed), steps)
+
+
+def _require_resumable(checkpoint: str | PathLike[str], plan: Mapping[str, str], steps: int) -> None:
+    require_same(checkpoint, plan)
+    losses = kept_part(checkpoint, "state", "losses")
+    if losses is not None and len(losses) > steps:
+        raise ValueError(
+            f"{checkpoint} is {len(losses)} steps on, and {steps} are asked for; ask for {len(losses)} or more, or give an empty directory"
+        )
+
+
+def _plan(
+    network: TrainableNetwork,
+    rows: Array,
+    wanted: Array,
+    optimizer: str,
+    learning_rate: float | None,
+    batch: int,
+    loss: str,
+    seed: int,
+) -> dict[str, str]:
+    """What a training is; its optimizer only where the rate is known."""
+    known = {} if learning_rate is None else {"optimizer": f"{optimizer}({learning_rate!r})"}
+    return {
+        "network": repr(network),
+        "data": hashlib.sha256(rows.tobytes() + wanted.tobytes()).hexdigest(),
+        "batch": str(batch),
+        "loss": loss,
+        "seed": str(seed),
+        **known,
+    }
 
 
 @lru_cache(maxsize=8)

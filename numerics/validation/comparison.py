@@ -35,8 +35,8 @@ from numerics.validation.settings import settings_of
 from numerics.validation.stages import Stage, silent
 from numerics.validation.subjects import Setting, WideSetting
 
-#: Numbers that the networks of a correction draw.
-_NUMBERS = 50_000_000
+#: Numbers that the networks of a correction draw at most, and the part of the samples' own variance that its error is to stay below.
+_NUMBERS, _BESIDE = 50_000_000, 1 / 4
 #: What of a correction for finite size may be wrong: the inverse of the smaller of the sizes that it is measured at, a little more.
 _LEFT = 1 / 16
 
@@ -213,11 +213,11 @@ def _rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> It
     _, path_seed, bias_seed = spawn(seed, 3)
     shown = [Scores.of_law(str(s.limit.states[0]), s.exact, s.wrong)] if s.has_law else most_powerful(s)
     paths = law_scores(shown) if s.has_law else paths_of_limit(s, shown, float(min(len(x), PILOT)), path_seed)
-    finite = _finite_size(s, shown, depth, width, bias_seed)
+    finite = _finite_size(s, shown, depth, width, len(x), bias_seed)
     for scores, path, (added, noise) in zip(shown, paths, finite, strict=True):
         values = scores(x)
         mean, covariance = values.mean(axis=0) - added, np.atleast_2d(np.cov(values.T)) / len(x) + noise
-        own = Extrapolated(mean, covariance, added * _LEFT, mean)
+        own = Extrapolated(mean, covariance, added * _LEFT, mean, noise)
         against = s.named if s.has_law else "paths of the limit"
         yield score_row(f"{scores.name}: your samples against {against}", scores, own, path)
 
@@ -227,6 +227,7 @@ def _finite_size(
     shown: Sequence[Callable[[Array], Array]],
     depth: int | None,
     width: int,
+    samples: int,
     seed: Seed,
     numbers: int = DEGREES,
 ) -> list[tuple[Array, Array]]:
@@ -237,11 +238,14 @@ def _finite_size(
     if depth is None:
         return [(np.zeros(numbers), np.zeros((numbers, numbers))) for _ in shown]
     size = width if isinstance(s, WideSetting) else depth
-    first = s.smallest * s.ratio
-    count = int(np.clip(_NUMBERS / s.cost(first * s.ratio), 1000, PILOT))
-    found = extrapolated(s.networks, shown, Sizes((first, first * s.ratio), (count, count)), seed)
-    share = first / size
-    return [((one.small - one.mean) * share, one.covariance * share**2) for one in found]
+    first = s.smallest * (s.ratio if size >= s.smallest * s.ratio else 1)
+    share, sizes = first / size, (first, first * s.ratio)
+    # of the correction, times the variance of one of the samples and over the number of networks; around a flow they vary by one over their size
+    noise = 2.0 * Sizes(sizes, (0, 0)).weights[1] ** 2 * (share if isinstance(s.limit, Flow) else share**2)
+    most = int(np.clip(_NUMBERS / s.cost(sizes[1]), 1000, PILOT))
+    count = int(np.clip(noise / _BESIDE * samples, 1000, most))
+    found = extrapolated(s.networks, shown, Sizes(sizes, (count, count)), seed)
+    return [((one.small - one.mean) * share, one.removed * share**2) for one in found]
 
 
 def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) -> Iterator[Row]:
@@ -250,7 +254,7 @@ def _flow_rows(s: Setting, x: Array, depth: int | None, width: int, seed: Seed) 
     def entries(states: Array) -> Array:
         return states.reshape(len(states), -1)
 
-    ((added, noise),) = _finite_size(s, [entries], depth, width, seed, len(right))
+    ((added, noise),) = _finite_size(s, [entries], depth, width, len(x), seed, len(right))
     for k, name in enumerate(s.limit.states):
         if abs(wrong[k] - right[k]) > 1e-9 * max(abs(right[k]), 1e-300):
             own = Estimate.of(entries(x)[:, k]) - Estimate(float(added[k]), float(np.sqrt(noise[k, k])))

@@ -228,8 +228,8 @@ def _compared(
     """Sizes of networks, the smallest of which are known to be too small, networks and paths, and whether these are large enough."""
     s = draw.setting
     needed = _needed(s, shown)
-    if s.samples:
-        needed = min(needed, float(s.samples))  # so few networks show no more beside more paths
+    if s.samples:  # so few networks, as noisy as their extrapolation, show no more beside more paths
+        needed = min(needed, s.samples / float(np.sum(network_sizes(s, 1.0).weights ** 2)))
     paths = paths_of_limit(s, shown, needed, path_seed)
     for larger in range(first, _LARGER):
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
@@ -250,7 +250,7 @@ def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated)
 def law_scores(shown: Sequence[Scores]) -> list[Extrapolated]:
     """Mean scores of a law: 0, without an error."""
     zero, matrix = np.zeros(DEGREES), np.zeros((DEGREES, DEGREES))
-    return [Extrapolated(zero, matrix, zero, zero) for _ in shown]
+    return [Extrapolated(zero, matrix, zero, zero, matrix) for _ in shown]
 
 
 def paths_of_limit(s: Setting, shown: Sequence[Scores], needed: float, seed: Seed) -> list[Extrapolated]:
@@ -340,12 +340,13 @@ def network_sizes(s: Setting, wanted: float, larger: int = 0, fall: float = 1.0)
 
 @dataclass(frozen=True)
 class Extrapolated:
-    """A mean of several numbers, the covariance of its error, what extrapolation has left over, and the mean at the smaller size."""
+    """A mean, the covariance of its error, what extrapolation has left over, the mean at the smaller size, the covariance of what was taken off it."""
 
     mean: Array
     covariance: Array
     left: Array
     small: Array
+    removed: Array
 
 
 def extrapolated(
@@ -380,7 +381,8 @@ def of_samples(
             whole = first * small + second * large
             # the term that was removed, times one over the size: what is left if the coefficients of the series are alike
             left = (whole - large) * 2.0 / sizes.sizes[1]
-        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left, small))
+        removed = second**2 * (rough + fine)  # small - whole is second times the difference of the two
+        out.append(Extrapolated(whole, first**2 * rough + second**2 * fine, left, small, removed))
     return out
 
 

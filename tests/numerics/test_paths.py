@@ -19,7 +19,7 @@ from derivations.laws import Normal, recognise
 from derivations.limits import depth_limit, width_limit
 from derivations.symbols import time, width
 from numerics.compile import compile_law
-from numerics.linalg import semidefinite_factor
+from numerics.linalg import nearest_semidefinite, semidefinite_factor
 from numerics.paths import SCHEMES, EulerMaruyama, ExactLaw, sample_law, simulate_sde
 
 LINEAR = depth_limit(ResNet(identity, width=1))
@@ -155,6 +155,21 @@ def test_a_semidefinite_factor_multiplies_back():
         factor = semidefinite_factor(gram)
         assert np.all(np.triu(factor, 1) == 0)
         np.testing.assert_allclose(factor @ factor.swapaxes(-1, -2), gram, atol=1e-13 * (1 + gram.max()))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_nearest_semidefinite_matrices_are_those_without_negative_eigenvalues(size):
+    rng = np.random.default_rng(size)
+    rows, other = rng.standard_normal((400, size, size + 1)), rng.standard_normal((400, size, size))
+    given = rows @ rows.swapaxes(1, 2) + 0.7 * (other + other.swapaxes(1, 2))
+    given[0] = 0.0
+    values, vectors = np.linalg.eigh(given)
+    assert 0.05 < np.mean(values[:, 0] < 0) < 0.95  # some of both
+    found = nearest_semidefinite(given)
+    expected = (vectors * np.maximum(values, 0)[:, None, :]) @ vectors.swapaxes(1, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-13 * np.abs(given).max())
+    assert np.array_equal(found[values[:, 0] > 1e-9], given[values[:, 0] > 1e-9])  # as they are
+    assert np.abs(given - expected).max() > 0.1  # the control
 
 
 def test_starts_of_every_shape():

@@ -3,7 +3,21 @@
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, ConvBlock, MLPBlock, Network, ResNet, derive, gelu, jacobian, relu
+from derivations import (
+    AttentionBlock,
+    ConvBlock,
+    MLPBlock,
+    Network,
+    ResNet,
+    ShrinkingResNet,
+    Weights,
+    derive,
+    epsilon,
+    gelu,
+    jacobian,
+    relu,
+    silu,
+)
 from derivations.explain import network_steps
 from derivations.notation.latex import fitting, line_rows
 from derivations.notation.text import document
@@ -99,3 +113,18 @@ def test_a_bessel_process_is_called_so():
         step for step in derive(Network("x + eps*A(relu(B(rms_norm(x))))", width=n)).steps if step.name == "Law of V"
     )
     assert "Y_t is a Bessel process of dimension n" in law.statement
+
+
+@pytest.mark.parametrize(
+    ("net", "letter", "other"),
+    [
+        (ShrinkingResNet(silu, relu, width=3), "ψ", "φ"),
+        (Network(lambda x: x + epsilon * Weights("W")(relu(x)), width=3), "φ", "ψ"),
+    ],
+    ids=["two activations", "a layer of one's own"],
+)
+def test_the_norm_is_that_of_an_activation_which_the_page_has_introduced(net, letter, other):
+    # the norm was called after the outer activation, and after a letter that no step had said
+    said = str(derive(net))
+    assert said.index(f"{letter}(x) = {{0 if x <= 0; x otherwise}}") < said.index(f"S = ‖{letter}(X_t)‖**2")
+    assert f"‖{other}(" not in said

@@ -13,13 +13,12 @@ torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the e
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from derivations import derive  # noqa: E402
 from derivations.language.nodes import Applied, Factor  # noqa: E402
-from numerics import simulate_network  # noqa: E402
 from numerics.pytorch import from_torch  # noqa: E402
 from tests.numerics.pytorch.evaluation import evaluated  # noqa: E402
+from tests.numerics.pytorch.modules import Calls, E, H, encoder  # noqa: E402
 
-P, E, H = 4, 6, 2  # positions, features, heads
+P = 4  # positions
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +83,8 @@ def columns(base, *sizes):
 
 
 HEADS = {**rows("qkv", *[E // H] * (3 * H)), **columns("proj", *[E // H] * H)}
+
+
 SPLIT = {
     **rows("qkv", E, E, E),
     **{k: v for i in (1, 2, 3) for k, v in rows(f"qkv_{i}", *[E // H] * H).items()},
@@ -140,10 +141,6 @@ class PreActivation(nn.Module):
 
     def forward(self, x):
         return x + self.conv2(F.relu(self.bn2(self.conv1(F.relu(self.bn1(x))))))
-
-
-def encoder(norm_first, batch_first, **options):
-    return nn.TransformerEncoderLayer(E, H, 10, dropout=0.0, norm_first=norm_first, batch_first=batch_first, **options)
 
 
 CASES = {
@@ -259,198 +256,7 @@ def test_scores_are_said_with_the_root_of_the_number_of_keys():
     assert "average(qkv_1" in str(from_torch(lambda: SelfAttention(linear_in_scores, 1), positions=2).layer)
 
 
-class Residual(nn.Module):
-    """x + branch(x); attention reads the state three times."""
-
-    def __init__(self, branch):
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, x):
-        if isinstance(self.branch, nn.MultiheadAttention):
-            return x + self.branch(x, x, x)[0]
-        return x + self.branch(x)
-
-
-def filters():
-    return Residual(
-        nn.Sequential(nn.Conv1d(2, 3, 3, padding="same", padding_mode="reflect"), nn.ReLU(), nn.Conv1d(3, 2, 1))
-    )
-
-
-def products(moved):
-    """Means of products of all moves, and their errors."""
-    flat = moved.reshape(len(moved), -1)
-    pairs = flat[:, :, None] * flat[:, None, :]
-    return pairs.mean(axis=0), pairs.std(axis=0) / np.sqrt(len(flat))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("make", "axes"),
-    [
-        (lambda: Residual(nn.MultiheadAttention(E, H, batch_first=True)), "batch"),
-        (lambda: encoder(True, True), "batch"),
-        (filters, "channels"),
-    ],
-    ids=["multihead", "pre-norm", "filters"],
-)
-def test_one_layer_of_fresh_blocks_moves_as_networks_with_the_weights_that_were_read(make, axes):
-    samples, places = 2500, 3
-    net = from_torch(make, positions=places, exact_law=True)
-    size = int(net.width)
-    x = np.random.default_rng(1).normal(size=(places, size))
-    given = torch.tensor(x if axes == "batch" else x.T.copy(), dtype=torch.float32)[None]
-    with torch.no_grad():
-        theirs = np.array([(make()(given) - given)[0].numpy() for _ in range(samples)])
-    if axes == "channels":
-        theirs = theirs.transpose(0, 2, 1)
-    ours = simulate_network(net, depth=1, samples=samples, x0=x.T, seed=2).transpose(0, 2, 1) - x
-    (first, error), (second, other) = products(theirs), products(ours)
-    bound = 5.5 * np.hypot(error, other).max()
-    assert np.abs(first - second).max() < bound
-    (size, error), (ours_size, other) = (
-        ((m**2).sum(axis=(1, 2)).mean(), (m**2).sum(axis=(1, 2)).std() / np.sqrt(samples)) for m in (theirs, ours)
-    )
-    assert abs(size - ours_size) < 4 * np.hypot(error, other)
-    assert abs(1.25 * size - ours_size) > 4 * np.hypot(
-        1.25 * error, other
-    )  # a variance that is too large by a quarter is seen
-    spread = np.hypot(theirs.std(axis=0), ours.std(axis=0)).max() / np.sqrt(samples)
-    assert np.abs(theirs.mean(axis=0) - ours.mean(axis=0)).max() < 5 * spread
-
-
-def test_filters_have_the_derived_covariance():
-    """Between positions and neurons, per unit of ε²; a border that is reflected is read twice by some."""
-    samples, places = 1500, 3
-    limit = derive(from_torch(filters, positions=places)).limit
-    x = np.random.default_rng(3).normal(size=(2, places))
-    at = dict(zip(limit.states, x.ravel(), strict=True))
-    derived = np.array(sp.Matrix(limit.covariance).subs(at).evalf(), dtype=float)
-    given = torch.tensor(x, dtype=torch.float32)[None]
-    with torch.no_grad():
-        moved = np.array([(filters()(given) - given)[0].numpy() for _ in range(samples)])
-    simulated, error = products(moved)
-    assert np.abs(simulated - derived).max() < 5 * error.max()
-    assert np.abs(np.diag(simulated - 1.3 * derived)).max() > 5 * error.max()
-
-
-class Calls(nn.Module):
-    """Any function of the block's modules and the state."""
-
-    def __init__(self, function, **modules):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            (self.register_buffer if isinstance(module, torch.Tensor) else self.__setattr__)(name, module)
-
-    def forward(self, x):
-        return self.function(self, x)
-
-
-def transposed_weights():
-    block = Calls(
-        lambda b, x: x + b.down(torch.tanh(b.up(x))),
-        up=nn.Linear(4, 8, bias=False),
-        down=nn.Linear(8, 4, bias=False),
-    )
-    block.down.weight.data = block.up.weight.data.t()
-    return block
-
-
-def shared_weights():
-    block = Calls(lambda b, x: x + torch.tanh(b.first(x)) * b.second(x), first=nn.Linear(4, 4), second=nn.Linear(4, 4))
-    block.second.weight = block.first.weight
-    return block
-
-
-def zeroed():
-    layer = nn.Linear(4, 4)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def trained_attention():
-    attention = nn.MultiheadAttention(4, 2)
-    nn.init.normal_(attention.in_proj_weight)
-    return attention
-
-
-def twice(block):
-    return nn.Sequential(block, block)
-
-
 LINEAR = {"layer": nn.Linear(4, 4)}
-ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
-
-
-@pytest.mark.parametrize(
-    ("block", "options", "said"),
-    [
-        (nn.Conv2d(3, 3, 3, stride=2, padding=1), {"positions": (4, 4)}, "Conv2d has stride .* makes the grid smaller"),
-        (nn.Conv1d(4, 4, 3, groups=2, padding=1), {"positions": 4}, "Conv1d has 2 groups"),
-        (nn.Conv2d(3, 3, 3), {"positions": (4, 4)}, "makes 2 positions out of 4"),
-        (nn.Conv2d(3, 3, 3, padding=1), {"positions": 4}, r"a grid of 2 dimensions, got \(4,\)"),
-        (nn.Sequential(nn.Conv1d(3, 3, 3, padding=1), nn.MaxPool1d(2)), {"positions": 4}, r"1 \(MaxPool1d\) changes"),
-        (
-            nn.Sequential(nn.Conv1d(3, 3, 3, padding=1), nn.BatchNorm1d(3)),
-            {"positions": 4},
-            r"1 \(BatchNorm1d\) divides .* in training mode",
-        ),
-        (nn.MultiheadAttention(4, 2), {}, "mixes positions, so give their number, positions="),
-        (nn.Sequential(nn.TransformerEncoderLayer(4, 2)), {"positions": 2}, r"0.self_attn \(Multi.* drops attention"),
-        (nn.MultiheadAttention(4, 2, add_zero_attn=True), {"positions": 2}, "adds a position of its own"),
-        (twice(encoder(True, True)), {"positions": 2}, r"0.self_attn.in_proj .* tied over depth"),
-        (
-            nn.Sequential(encoder(False, True), encoder(False, True)),
-            {"positions": 2},
-            "too long; give one layer that is repeated",
-        ),
-        (transposed_weights(), {}, r"down \(Linear\) shares its weights with up in another shape"),
-        (shared_weights(), {}, r"second \(Linear\) shares its weights with first but not its biases"),
-        (zeroed(), {}, "its biases have variance 0/k"),
-        (trained_attention(), {"positions": 2}, "in_proj .* its weights have variance"),
-        (Calls(lambda b, x: x + b.layer(x) * x.shape[0], **LINEAR), {"positions": 2}, "the size of the batch"),
-        (
-            Calls(lambda b, x: x + b.layer(x[:, 1:]), **LINEAR),
-            {"positions": 3},
-            "a slice keeps 2 of 3 positions; .* write shifts with",
-        ),
-        (
-            Calls(lambda b, x: x + b.layer(x.mT).mT, **LINEAR),
-            {"positions": 4},
-            r"layer \(Linear\) works along the last axis",
-        ),
-        (Calls(lambda b, x: b.layer(x).mT, **LINEAR), {"positions": 4}, "puts out one of .batch, features, positions"),
-        (
-            Calls(lambda b, x: x + b.layer(x).reshape(x.shape[0], -1).reshape(x.shape), **LINEAR),
-            {"positions": 4},
-            "neurons stay apart from others",
-        ),
-        (Calls(lambda b, x: x + b.layer(x) if x.shape[1] > 2 else x, **LINEAR), {}, "positions="),
-        (Calls(lambda b, x: x + b.layer(x).softmax(-1), **LINEAR), {}, "softmax goes over .features"),
-        (
-            Calls(lambda b, x: x + b.layer(x).chunk(2, -1)[0].repeat(1, 2), **LINEAR),
-            {"initialiser": "orthogonal"},
-            "parts of what it puts out are not independent",
-        ),
-        (
-            Calls(lambda b, x: x + b.attn(x, x, x, attn_mask=b.mask)[0], mask=torch.ones(2, 3, 3), **ATTENTION),
-            {"positions": 3},
-            "give one for all heads and inputs",
-        ),
-        (
-            Calls(lambda b, x: x + b.attn(x, x, x, key_padding_mask=b.mask)[0], mask=torch.ones(1, 3), **ATTENTION),
-            {"positions": 3},
-            r"attn \(MultiheadAttention\) gets a mask for the padding",
-        ),
-        (Calls(lambda b, x: x + x @ b.matrix, matrix=torch.randn(4, 4)), {}, "matrix is a tensor that the block draws"),
-        (Calls(lambda b, x: x + b.layer(x) * b.gain.mul_(2), gain=torch.ones(4), **LINEAR), {}, "in place"),
-    ],
-)
-def test_what_has_no_rule_is_refused_with_its_reason(block, options, said):
-    with pytest.raises(ValueError, match=said):
-        from_torch(block, **options)
 
 
 def test_conditions_on_sizes_are_decided():

@@ -34,7 +34,7 @@ from derivations import (  # noqa: E402
 )
 from derivations.architectures import RECIPES  # noqa: E402
 from numerics.statistics import Estimate  # noqa: E402
-from numerics.training import TrainableNetwork, Training, TrainingDiverged, train, trainability  # noqa: E402
+from numerics.training import TrainableNetwork, Training, TrainingDiverged, by_depth, train, trainability  # noqa: E402
 from numerics.training.start import (  # noqa: E402
     NothingFalls,
     derived_gradients,
@@ -170,6 +170,30 @@ def test_a_run_of_more_steps_has_the_factors_of_one_that_never_stopped(tmp_path)
     assert not np.allclose(train(network, a, a[:, :1], 0.05, 12, seed=1).losses, whole.losses)  # the control
     with pytest.raises(ValueError, match="is 12 steps on, and 5 are asked for"):
         train(network, a, a[:, :1], 0.05, steps=5, checkpoint=kept)
+
+
+def test_a_checkpoint_of_another_run_is_refused_before_any_work(tmp_path, monkeypatch):
+    # it was refused after what is derived and measured at the start of each depth
+    recipe, a, labels = ResNet(relu, width=2), some_inputs(6, 2), np.array([0, 1] * 3)
+    train(TrainableNetwork(recipe, 3, 2, 2), a, labels, 0.01, steps=2, checkpoint=tmp_path / "depth 3")
+    begun = []
+    monkeypatch.setattr(by_depth, "_at_depth", lambda network, *_: begun.append(network.depth))
+
+    def again(**other):
+        trainability(recipe, [2, 3], a, labels, **{"steps": 2, "learning_rate": 0.01} | other, checkpoint=tmp_path)
+
+    for other, says in (
+        ({"seed": 1}, "depth 3 holds another ensemble: it differs in seed"),
+        ({"learning_rate": 0.02}, "it differs in optimizer"),
+        ({"learning_rate": None, "batch": 4}, "it differs in batch"),
+        ({"steps": 1}, "depth 3 is 2 steps on, and 1 are asked for"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            again(**other)
+    assert not begun
+    again()  # the control: the same run goes on
+    again(learning_rate=None)  # its rate follows from what is measured
+    assert begun == [2, 3, 2, 3]
 
 
 def test_each_pass_goes_through_all_inputs():

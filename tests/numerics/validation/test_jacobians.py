@@ -94,7 +94,7 @@ def test_the_command(capsys):
 @pytest.mark.slow
 def test_jacobians_of_ones_own_networks():
     j, x0 = jacobian(TWO), [1.0, -0.5]
-    rng, samples, depth = np.random.default_rng(0), 4000, 64
+    rng, samples, depth = np.random.default_rng(0), 4000, 128
 
     def drawn(wrong=1.0):
         x, product = np.tile(np.array(x0)[:, None], (samples, 1, 1)), np.tile(np.eye(2), (samples, 1, 1))

@@ -13,7 +13,15 @@ from derivations import GatedBlock, ResNet, derive, relu
 from derivations.diffusion import Flow
 from numerics import validate
 from numerics.validation.base import QUICK_SCALE, SCALE, spawn
-from numerics.validation.equation import _DrawnOnce, _falls, equation_of_networks, flow_of_networks, most_powerful
+from numerics.validation.comparison import _finite_size
+from numerics.validation.equation import (
+    PILOT,
+    _DrawnOnce,
+    _falls,
+    equation_of_networks,
+    flow_of_networks,
+    most_powerful,
+)
 from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
@@ -114,6 +122,37 @@ def test_networks_of_a_size_are_drawn_once(monkeypatch):
     claim = next(equation_of_networks(replace(s, scale=QUICK_SCALE), 0)).claim
     assert "networks of depth 16 and depth 32" in claim
     assert sorted(size for size, _ in asked) == [16, 16, 32, 32, 64]  # judged by some, compared with further ones
+
+
+def test_the_error_of_what_a_finite_depth_adds_is_known_and_beside_that_of_the_samples():
+    drawn = []
+
+    def networks(size, samples, seed):
+        drawn.append(samples)
+        return np.random.default_rng(seed).standard_normal((samples, 3))
+
+    s = SimpleNamespace(networks=networks, smallest=16, ratio=2, cost=float, limit=None)
+
+    def corrections(depth, samples, count):
+        drawn.clear()
+        found = [
+            _finite_size(s, [lambda x: x], depth, 1, samples, seed, 3)[0]
+            for seed in np.random.SeedSequence(0).spawn(count)
+        ]
+        added, noise = (np.array(part) for part in zip(*found, strict=True))
+        return np.mean(added**2), float(np.mean(noise.diagonal(axis1=1, axis2=2)))
+
+    measured, said = corrections(64, 500, 400)
+    assert measured / said == pytest.approx(1, abs=4 * np.sqrt(2 / 1200))
+    assert measured / said * 8 / 5 != pytest.approx(
+        1, abs=4 * np.sqrt(2 / 1200)
+    )  # the control: that of the extrapolated mean
+    assert said == pytest.approx(0.25 / 500, rel=0.1)  # a quarter of the samples' own
+    assert max(drawn) == min(drawn) == 4000
+    corrections(256, 500, 1)
+    assert max(drawn) == 1000  # of deeper networks less is taken off
+    corrections(16, 100_000, 1)
+    assert max(drawn) == PILOT
 
 
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), 1])
