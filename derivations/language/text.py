@@ -23,6 +23,8 @@ from derivations.language.positions import (
     other,
     over_positions,
     position_matrix,
+    rotary,
+    rotary_frequencies,
     self_attention,
     softmax,
 )
@@ -50,7 +52,7 @@ _WORDS: dict[str, Callable[..., sp.Expr]] = {
     key(word.__name__): word
     for word in (
         average, normalised_sum, other, over_positions, mixed, position_matrix, rms_norm, layer_norm, dropout, drop_branch, softmax,
-        attention, self_attention,
+        attention, self_attention, rotary, rotary_frequencies,
     )
 }  # fmt: skip
 #: What others call words of the language.
@@ -68,11 +70,11 @@ def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
     A word in capitals is a matrix, with the options of :class:`~derivations.Weights` as keywords where it first stands:
-    ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``,
-    ``A(x, law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
-    ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
-    applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and ``L`` the number of
-    layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
+    ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``, ``A(x,
+    law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
+    ``rotary(Q(x), [1, 1/10])``, ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any
+    name of an activation is applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and
+    ``L`` the number of layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
 
     Parameters
     ----------

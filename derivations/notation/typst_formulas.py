@@ -319,6 +319,9 @@ class TypstPrinter(PatternPrinter, Printer):
             shares = (f"{_word('softmax')}(Y_({k}))" for k in "kl")
             inside = f"{self._print(expr.of_named_forms())}; Phi_(k l) = {next(shares)}^top {form} thin {next(shares)}"
         law = f"N(0, {queries} times.o {keys})"
+        if expr.angles.rows:
+            turn = "chevron.l cos(theta^alpha - theta^beta - theta^gamma + theta^delta) chevron.r"
+            law = f"N(0, ({queries} times.o {keys}) compose {turn}), theta = {self._print(expr.angles)}"
         if expr.neurons != sp.oo:
             number = self._print(expr.neurons)
             ends = [f"{self._print(m)} 1^top" for m in expr.means] or ["0", "0"]
@@ -340,6 +343,9 @@ class TypstPrinter(PatternPrinter, Printer):
 
     def _print_Softmax(self, expr: Any) -> str:
         return f"{_word('softmax')}({self._print(expr.body)})"
+
+    def _print_Rotary(self, expr: Any) -> str:
+        return f"R({self._print(expr.body)})"
 
     def _print_PositionMatrix(self, expr: Any) -> str:
         return str(self._print(expr.shown(sp.Symbol("alpha"), sp.Symbol("beta"))))
