@@ -99,6 +99,8 @@ if TYPE_CHECKING:
         parse_layer,
         position_matrix,
         rms_norm,
+        rotary,
+        rotary_frequencies,
         self_attention,
         softmax,
     )
@@ -189,6 +191,8 @@ __all__ = [
     "relu6",
     "relu_squared",
     "rms_norm",
+    "rotary",
+    "rotary_frequencies",
     "scalings",
     "self_attention",
     "selu",
@@ -239,7 +243,7 @@ __getattr__, __dir__ = on_demand(
         "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
         "derivations.language": (
             "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
-            "position_matrix rms_norm self_attention softmax"
+            "position_matrix rms_norm rotary rotary_frequencies self_attention softmax"
         ),
         "derivations.laws": "LAWS Law Normal first_passage recognise",
         "derivations.limits": "depth_limit gram_limit joint_limit width_limit",

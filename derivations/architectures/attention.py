@@ -16,8 +16,8 @@ from derivations.architectures.convolutional import checked_sizes
 from derivations.architectures.network import grid_of
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
-from derivations.language import attention, causal
-from derivations.language.positions import KINDS, SCALES
+from derivations.language import attention, causal, rotary
+from derivations.language.positions import KINDS, SCALES, turns_of
 from derivations.symbols import state
 from derivations.symbols import width as n
 
@@ -47,6 +47,9 @@ class AttentionBlock(Block):
         Scores over :math:`\sqrt k` or over k, the number of neurons of the keys.
     masked : bool
         Whether a token sees itself and earlier ones only.
+    frequencies : number, sequence of Expr, or matrix
+        Of rotary positions: by how many radians a position pairs of neurons of queries and keys are turned, as many pairs by each, such as
+        1 and 1/10 (those of a head of k neurons: :func:`~derivations.rotary_frequencies`); empty for none.
     norm, place
         As of :class:`~derivations.MLPBlock`.
     weight_variance, bias_variance : Expr
@@ -80,9 +83,12 @@ class AttentionBlock(Block):
     kind: str = "softmax"
     scale: str = "sqrt"
     masked: bool = False
+    frequencies: tuple[sp.Expr, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", grid_of(self.positions))
+        given = self.frequencies
+        object.__setattr__(self, "frequencies", () if given in ((), []) else turns_of(given))
         for name in ("size", "value_size"):
             object.__setattr__(self, name, exact_decimals(getattr(self, name)))
         if isinstance(self.heads, bool) or not isinstance(self.heads, int) or self.heads < 1:
@@ -98,6 +104,8 @@ class AttentionBlock(Block):
         for h in range(1, self.heads + 1):
             end = str(h) if self.heads > 1 else ""
             queries, keys = (self.within(f"{name}{end}", self.size)(body) for name in "QK")
+            if self.frequencies:
+                queries, keys = (rotary(side, self.frequencies) for side in (queries, keys))
             values = self.within(f"V{end}", self.value_size)(body)
             seen = attention(queries, keys, values, self.kind, self.scale, causal if self.masked else sp.S.One)
             total += self.ending(f"O{end}", self.dropped(seen, f"d{end}"), self.heads)
@@ -134,7 +142,7 @@ class TransformerBlock(AttentionBlock):
         Whether the MLP reads what attention reads, so that both are added at once.
     norm : {"rms", "layer", "none"}
         Before each of the two (``place="pre"``), or behind (``place="post"``).
-    width, positions, inputs, heads, size, value_size, kind, scale, masked, place, weight_variance, bias_variance, keep, keep_branch
+    width, positions, inputs, heads, size, value_size, kind, scale, masked, frequencies, place, weight_variance, bias_variance, keep, keep_branch
         As of :class:`AttentionBlock`.
     weight_mean, bias_mean, output_mean, output_bias_mean, law, row_covariance, column_covariance
         As of :class:`~derivations.MLPBlock`.

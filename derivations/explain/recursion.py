@@ -38,6 +38,8 @@ _LAWS = {
 }
 #: Letters that equations use for what is no matrix of weights: Brownian motions, covariances, depth, normal laws, Gram matrix, states.
 _TAKEN = frozenset("BCELNPSVXY")
+#: How many angles are shown.
+_FEW_ANGLES = 16
 #: A position, and an entry of a filter.
 _AT, _OFFSET = letter("alpha"), letter("r")
 
@@ -79,6 +81,7 @@ def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line
             *("Layer ", letter("ell"), " of ", depth, " acts on ", *acts),
             f" and {followed}",
             *filtered,
+            *_turning(layer),
             ". Weights are independent, and fresh in every layer:",
         ),
         _Recursion(layer, small).lines() + more,
@@ -174,6 +177,13 @@ class _Recursion:
 
     def _line(self, s: Statement) -> Line:
         left = self._value(s, "i")
+        if isinstance(s, Mean) and s.angles is not None:
+            here, there = s.sides(dict(self.layer.others))
+            turn = indexed("R", ("j", "k"), (letter("alpha"), letter("beta")))
+            others = {own: twin for twin, own in self.layer.others}
+            pairs = Juxtaposed(self._at(here, "j"), turn, self._at(there.xreplace(others), "k"))
+            total = Total(Total(pairs, letter("k"), s.over.size, ()), letter("j"), s.over.size, ())
+            return Line(left, (Term(s.over.size**-s.power, total),))
         if isinstance(s, Mean):
             total = _total(self._at(s.body, "j"), s.over.size)
             return Line(left, (Term(s.over.size**-s.power, total),))
@@ -204,7 +214,8 @@ class _Recursion:
     @cached_property
     def _taken(self) -> bool:
         """Whether a matrix is called as another thing on the page is."""
-        return any(w.name.rstrip("0123456789_") in _TAKEN for w in self.matrices)
+        taken = _TAKEN | {"R"} if self.layer.turns_positions else _TAKEN
+        return any(w.name.rstrip("0123456789_") in taken for w in self.matrices)
 
     def _entry(self, name: str, neurons: tuple[str, ...], offset: tuple[sp.Symbol, ...] = ()) -> sp.Expr:
         """An entry of a matrix; where one is called as another thing is, all are indices of the letter W."""
@@ -242,6 +253,26 @@ class _Recursion:
             meant += [equation(indexed("Sigma", (), upper), matrix)] if matrix else []
         entries = (self._entry(w.name, at) for at in (("i", "j"), ("k", "l")))
         return [equation(covariance_of(*entries), Juxtaposed(variance, *factors)), *meant]
+
+
+def _turning(layer: Program) -> Words:
+    """What turns queries and keys by their positions."""
+    found = {s.angles: None for s in layer.statements if isinstance(s, Mean) and s.angles is not None}
+    said: list[object] = []
+    for angles in found:
+        kinds, places = angles.shape
+        theta = indexed("theta", ("f",), (_AT,))
+        said += [
+            ". R turns neurons in pairs, as many of each kind f, by the angle ",
+            indexed("theta", ("f",), ("beta",)),
+        ]
+        said += [" less ", theta, ", "]
+        if kinds * places <= _FEW_ANGLES:
+            said += ["with ", equals(letter("theta"), angles)]
+        else:
+            ends = [(angles[f, places - 1] - angles[f, 0]) / max(places - 1, 1) for f in (0, kinds - 1)]
+            said += [f"with {kinds} kinds, which turn by about ", ends[0], " to ", ends[1], " a position"]
+    return tuple(said)
 
 
 def _index(size: sp.Expr, name: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.gaussian import SoftmaxMean
-from derivations.notation.nodes import Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
+from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, equation
 
@@ -30,7 +30,10 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
         rule[node] = expected(Juxtaposed(Transposed(one), letter(names[node.form]), other))
     first = nodes[0]
     scores = covariance_of(indexed("Y", ("alpha", "beta")), indexed("Y", ("gamma", "delta")))
-    product = indexed(names[first.queries], ("alpha", "gamma")), indexed(names[first.keys], ("beta", "delta"))
+    product = [indexed(names[first.queries], ("alpha", "gamma")), indexed(names[first.keys], ("beta", "delta"))]
+    if first.angles.rows:  # the mean over pairs of neurons
+        a, b, c, d = (indexed("theta", (), (at,)) for at in ("alpha", "beta", "gamma", "delta"))
+        product.append(Angled(sp.cos(a - b - c + d)))
     said = [equation(letter(name), matrix) for matrix, name in names.items()]
     many = "Gaussian" if first.neurons == sp.oo else f"of {first.neurons} Gaussian queries and keys"
     words: Words = (

@@ -3,7 +3,8 @@ r"""Means of bilinear forms in two rows of softmax attention: values of their ow
 Queries q and keys k of N neurons are independent Gaussians with means :math:`m^q, m^k` and covariances Q and C over the positions, the same
 for every neuron; scores are :math:`Y_{\alpha\beta} = N^{-1/2}\sum_j q_j^\alpha k_j^\beta`. With infinitely many neurons centred ones are Gaussian,
 :math:`\mathrm{Cov}(Y_{\alpha\beta}, Y_{\gamma\delta}) = Q_{\alpha\gamma}C_{\beta\delta}`. Means on one side alone are then as second moments in
-place of covariances; with means on both sides scores grow like :math:`\sqrt N`. A mean that all keys share adds the same to all scores.
+place of covariances; with means on both sides scores grow like :math:`\sqrt N`. A mean that all keys share adds the same to all scores, unless
+neurons are turned by their position (:mod:`~derivations.gaussian.turns`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sympy.printing.printer import Printer
 from derivations.binding import Binding, bound_symbols, called
 from derivations.errors import NotClosed
 from derivations.gaussian.joint import joint_mean
+from derivations.gaussian.turns import UNTURNED, turned
 
 
 class SoftmaxShare(sp.Function):
@@ -83,6 +85,8 @@ class SoftmaxMean(Binding):
         What exponentials are multiplied by, over the p positions of an input.
     inverse : Expr
         1/N, so that no infinity is inside.
+    angles : Matrix, shape (F, p)
+        By which pairs of neurons are turned at each position, for infinitely many keys; without rows where they are not.
     query_means, key_means : Matrix, shape (c, 1)
         :math:`m^q, m^k`; left out where both are 0.
     moved : Matrix, shape (c, c)
@@ -134,7 +138,12 @@ class SoftmaxMean(Binding):
     @property
     def tables(self) -> tuple[sp.ImmutableMatrix, ...]:
         """Means, or T, as the node has them."""
-        return tuple(self.args[7:] if self.function is None else self.args[7:-1])
+        return tuple(self.args[8:] if self.function is None else self.args[8:-1])
+
+    @property
+    def angles(self) -> sp.ImmutableMatrix:
+        """By which pairs of neurons are turned."""
+        return self.args[7]
 
     @property
     def means(self) -> tuple[sp.ImmutableMatrix, ...]:
@@ -161,6 +170,11 @@ class SoftmaxMean(Binding):
         p = self.positions
         first, here = row - row % p, row % p
         return [(first + b, self.mask[here, b]) for b in range(p) if self.mask[here, b] != 0]
+
+    def covariance(self, a: int, b: int, c: int, d: int) -> sp.Expr:
+        """Of the scores of two rows with a key each, for infinitely many keys."""
+        places = (i % self.positions for i in (a, b, c, d))
+        return self.queries[a, c] * self.keys[b, d] * turned(self.angles, *places)
 
     def of_shares(self, one: dict[int, sp.Expr], other: dict[int, sp.Expr]) -> sp.Expr:
         """What the mean is of, from the shares of both rows."""
@@ -222,14 +236,14 @@ class SoftmaxMean(Binding):
         covariance = sp.Matrix(
             len(places),
             len(places),
-            lambda i, j: self.queries[places[i][0], places[j][0]] * self.keys[places[i][1], places[j][1]],
+            lambda i, j: self.covariance(*places[i], *places[j]),
         )
         return joint_mean(body, [*names.values()], covariance)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         if self.function is not None:
             return sp.diff(self.joint(), symbol)
-        row, other, form, queries, keys, mask, inverse, *rest = self.args
+        row, other, form, queries, keys, mask, inverse, angles, *rest = self.args
         total = sp.S.Zero
         back: dict[sp.Expr, sp.Expr] = {}
 
@@ -239,12 +253,13 @@ class SoftmaxMean(Binding):
             return names
 
         if self.moved is not None:  # linear in both
-            total += softmax_mean(row, other, form, queries, keys, mask, moved=sp.diff(self.moved, symbol))
+            moved = sp.diff(self.moved, symbol)
+            total += softmax_mean(row, other, form, queries, keys, mask, moved=moved, angles=angles)
         slope = sp.diff(form, symbol)
         total += self.with_tables(slope, queries, keys, *rest)
-        if any(part.has(symbol) for part in (queries, keys, *self.means)):
+        if any(part.has(symbol) for part in (queries, keys, angles, *self.means)):
             rest = rest if self.moved is None else [still(self.moved)]
-            same = self.func(row, other, still(form), queries, keys, mask, inverse, *rest)
+            same = self.func(row, other, still(form), queries, keys, mask, inverse, angles, *rest)
             total += sp.diff(same.joint(), symbol).xreplace(back)
         return total
 
@@ -255,8 +270,9 @@ class SoftmaxMean(Binding):
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         own = () if self.function is None else (self.function,)
-        row, other, form, queries, keys, mask, inverse, *rest = map(change, (*self.args[:7], *self.tables))
-        same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, queries, keys, mask, inverse, *rest, *own)
+        row, other, form, queries, keys, mask, inverse, angles, *rest = map(change, (*self.args[:8], *self.tables))
+        law = queries, keys, mask, inverse, angles
+        same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, *law, *rest, *own)
         return same.with_tables(form, queries, keys, *rest)
 
     def with_tables(
@@ -272,7 +288,7 @@ class SoftmaxMean(Binding):
         row, other = rows or self.rows
         first, second = (means[0], means[1]) if means else (None, None)
         law = self.mask, self.neurons, first, second, moved
-        return softmax_mean(row, other, form, queries, keys, *law, self.function)
+        return softmax_mean(row, other, form, queries, keys, *law, self.function, self.angles)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -292,7 +308,8 @@ class SoftmaxMean(Binding):
             inside = f"tr(softmax'(Y_{a + 1}) {form} softmax'(Y_{c + 1}) {printer._print(self.moved.T.tolist())})"
         if self.function is not None:
             inside = f"{printer._print(self.of_named_forms())}; Phi_kl = softmax(Y_k)' {form} softmax(Y_l)"
-        return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{mask}]"
+        angles = f", turned by {printer._print(self.angles.tolist())}" if self.angles.rows else ""
+        return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{angles}{mask}]"
 
     def _latex(self, printer: Printer) -> str:
         a, c = self.rows
@@ -305,6 +322,9 @@ class SoftmaxMean(Binding):
             shares = (rf"\mathrm{{softmax}}(Y_{{{k}}})" for k in "kl")
             inside = rf"{printer._print(self.of_named_forms())};\ \Phi_{{kl}} = {next(shares)}^{{\top}} {form}\, {next(shares)}"
         law = rf"N(0,\, {queries} \otimes {keys})"
+        if self.angles.rows:
+            turn = r"\langle\cos(\theta^{\alpha} - \theta^{\beta} - \theta^{\gamma} + \theta^{\delta})\rangle"
+            law = rf"N(0,\, ({queries} \otimes {keys}) \circ {turn}),\ \theta = {printer._print(self.angles)}"
         if self.neurons != sp.oo:
             number = printer._print(self.neurons)
             ends = [rf"{printer._print(m)} 1^{{\top}}" for m in self.means] or ["0", "0"]
@@ -325,6 +345,7 @@ def softmax_mean(
     key_means: object = None,
     moved: object = None,
     function: sp.Lambda | None = None,
+    angles: object = UNTURNED,
 ) -> sp.Expr:
     r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
 
@@ -338,6 +359,8 @@ def softmax_mean(
         T, for the mean of slopes; for infinitely many keys.
     function : Lambda, optional
         f of the three forms of the two rows, for the mean of that.
+    angles : Matrix, shape (F, p)
+        By which pairs of neurons are turned.
 
     Raises
     ------
@@ -355,7 +378,9 @@ def softmax_mean(
     if matrices[0].is_zero_matrix or (moved is not None and sp.Matrix(moved).is_zero_matrix):
         return sp.S.Zero
     means = [_means(given, matrices[1].rows) for given in (query_means, key_means)]
-    means[1] = _apart(means[1], matrices[3].rows)
+    turns = sp.ImmutableMatrix(angles)
+    if not turns.rows:
+        means[1] = _apart(means[1], matrices[3].rows)
     seen = means if any(m.is_zero_matrix for m in means) else _read(means, (int(a), int(c)), matrices[3].rows)
     if neurons == sp.oo and any(m.is_zero_matrix for m in seen):
         matrices[1:3] = [part + m * m.T for part, m in zip(matrices[1:3], seen, strict=True)]
@@ -365,11 +390,15 @@ def softmax_mean(
         raise NotClosed(
             "means of a softmax's slopes are known for infinitely many keys, without means of both queries and keys; leave size= out"
         )
+    if turns.rows and neurons != sp.oo:
+        raise NotClosed(
+            f"the scores of {neurons} keys that are turned by their positions have no rule; take the number of keys to infinity by leaving size= out"
+        )
     given = given if moved is None else (sp.ImmutableMatrix(moved),)
     if function is not None:
         a, c, function = _in_order(a, c, function)
         given = (*given, function)
-    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), *given)
+    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), turns, *given)
     one, two = (node.seen(int(r)) for r in (a, c))
     blocks = [{table[b, d] for b, _ in one for d, _ in two} for table in (matrices[0], node.moved) if table is not None]
     if function is not None:

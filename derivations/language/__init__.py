@@ -12,6 +12,8 @@ from derivations.language.positions import (
     other,
     over_positions,
     position_matrix,
+    rotary,
+    rotary_frequencies,
     self_attention,
     softmax,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "other",
     "over_positions",
     "position_matrix",
+    "rotary",
+    "rotary_frequencies",
     "causal",
     "mixed",
     "softmax",

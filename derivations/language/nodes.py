@@ -150,6 +150,42 @@ class Softmax(Node):
         return rf"\mathrm{{softmax}}_\beta\left({printer._print(self.body)}\right)"
 
 
+class Rotary(Node):
+    r"""A body whose neurons are turned in pairs by angles of the position's own; scores alone read it.
+
+    Parameters
+    ----------
+    body : Expr
+    turns : Tuple or Matrix
+        The frequencies, angles by which one position is turned further than the one before, or the angles themselves, a row for each kind of pair
+        and a column for each position.
+    """
+
+    @property
+    def body(self) -> sp.Expr:
+        """What is turned."""
+        return unfolded(self.args[0])
+
+    def angles(self, positions: int) -> sp.ImmutableMatrix:
+        """A row for each kind of pair, a column for each position."""
+        turns = self.args[1]
+        if isinstance(turns, sp.MatrixBase):
+            return turns
+        return sp.ImmutableMatrix(len(turns), positions, lambda f, place: place * turns[f])
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Of the body and of the angles."""
+        return set().union(*(arg.free_symbols for arg in self.args))
+
+    def _sympystr(self, printer: Printer) -> str:
+        turns = self.args[1].tolist() if isinstance(self.args[1], sp.MatrixBase) else list(self.args[1])
+        return f"rotary({printer._print(self.body)}, {printer._print(turns)})"
+
+    def _latex(self, printer: Printer) -> str:
+        return rf"R\left({printer._print(self.body)}\right)"
+
+
 class PositionMatrix(Node):
     """A number for each pair of positions, this one and the other one: a matrix, or a function of the two places."""
 

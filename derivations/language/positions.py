@@ -3,17 +3,28 @@ r"""Words for states over positions: what another position has, sums over positi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require, unknown
-from derivations.language.nodes import Other, OverPositions, PositionMatrix, Softmax, average, body_of, normalised_sum
+from derivations.language.nodes import (
+    Other,
+    OverPositions,
+    PositionMatrix,
+    Rotary,
+    Softmax,
+    average,
+    body_of,
+    normalised_sum,
+)
 from derivations.language.weights import Weights
 from derivations.symbols import width
 
 _HERE, _THERE = sp.symbols("alpha beta", integer=True, nonnegative=True, cls=sp.Dummy)
 
+_LARGEST_HEAD = 4096  # each pair of neurons has a frequency
 _MOST_HEADS = 1000  # each has matrices of its own
 
 
@@ -97,6 +108,92 @@ def softmax(scores: object, mask: object = sp.S.One) -> Softmax:
         Such as :data:`causal`.
     """
     return Softmax(body_of(scores, "a softmax is taken of"), body_of(mask, "a mask is"))
+
+
+def rotary(body: object, frequencies: object) -> Rotary:
+    r"""Queries or keys whose neurons are turned in pairs by their position, as rotary position embeddings do (RoPE).
+
+    A pair of frequency :math:`\omega` is turned by the angle :math:`\alpha\omega` at position :math:`\alpha`, counted from 0. As many pairs have each
+    frequency, so that scores of turned queries and keys depend on :math:`\alpha - \beta`. Scores alone read what is turned.
+
+    Parameters
+    ----------
+    body : Expr
+        Queries or keys, such as ``Q(x)``.
+    frequencies : number, sequence of Expr, or matrix
+        One for each kind of pair, in radians a position; 0 for pairs that are not turned. Or the angles themselves: a row for each kind of pair, and
+        a column for each position.
+
+    Raises
+    ------
+    DerivationError
+        For anything else.
+
+    Examples
+    --------
+    >>> from derivations import Network, Weights, derive, epsilon
+    >>> Q, K, V, O = (Weights(name) for name in "QKVO")
+    >>> turned = lambda x: attention(rotary(Q(x), [1, 0.01]), rotary(K(x), [1, 0.01]), V(x))
+    >>> derive(Network(lambda x: x + epsilon * O(turned(x)), width=sp.oo, positions=2)).limit.states
+    (K_11, K_12, K_22)
+    """
+    return Rotary(body_of(body, "rotary positions turn the neurons of"), turns_of(frequencies))
+
+
+def turns_of(given: object) -> sp.Tuple | sp.ImmutableMatrix:
+    """Frequencies, or angles in a matrix, exactly; a number is one frequency.
+
+    Raises
+    ------
+    DerivationError
+        For anything else.
+    """
+    try:
+        if isinstance(given, (int, float, sp.Expr)):
+            given = (given,)
+        rows = given if isinstance(given, sp.MatrixBase) else list(cast(Sequence[object], given))
+        if isinstance(rows, sp.MatrixBase) or any(
+            isinstance(row, Sequence) and not isinstance(row, str) for row in rows
+        ):
+            turns = sp.ImmutableMatrix(rows).applyfunc(exact_decimals)
+        else:
+            turns = sp.Tuple(*map(exact_decimals, rows))
+    except (TypeError, ValueError) as error:
+        raise DerivationError(
+            f"rotary positions need frequencies, such as rotary_frequencies(64), or a matrix of angles, got {given!r}"
+        ) from error
+    if not turns or any(entry.is_real is False or entry.is_finite is False for entry in turns):
+        raise DerivationError(f"rotary positions need one frequency or more, and real numbers, got {given!r}")
+    return turns
+
+
+def rotary_frequencies(size: int, base: object = 10000) -> list[sp.Expr]:
+    r"""The frequencies :math:`b^{-2f/k}`, f = 0, …, k/2 − 1, of rotary positions over the k neurons of a head, as a transformer has them.
+
+    Parameters
+    ----------
+    size : int
+        k, even, at most 4096.
+    base : number or Expr
+        b.
+
+    Raises
+    ------
+    DerivationError
+        For a number that is not even and positive, or larger.
+
+    Examples
+    --------
+    >>> rotary_frequencies(4)
+    [1, 1/100]
+    """
+    if isinstance(size, bool) or not isinstance(size, (int, sp.Integer)) or size < 2 or size % 2:
+        raise DerivationError(
+            f"rotary positions turn pairs of neurons, so that a head has an even number of them, got {size!r}"
+        )
+    if size > _LARGEST_HEAD:
+        raise DerivationError(f"a head of {size} neurons is larger than any is; give at most {_LARGEST_HEAD}")
+    return [exact_decimals(base) ** -sp.Rational(2 * f, size) for f in range(int(size) // 2)]
 
 
 SCALES: dict[str, Callable[[object], sp.Expr]] = {"sqrt": normalised_sum, "linear": average}

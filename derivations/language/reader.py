@@ -23,6 +23,7 @@ from derivations.language.nodes import (
     Other,
     OverPositions,
     PositionMatrix,
+    Rotary,
     Softmax,
     TransposeApplied,
 )
@@ -95,6 +96,10 @@ class _Reader:
         self.others: dict[sp.Symbol, sp.Symbol] = {}  # a symbol at another position: the symbol
         self.pairs: set[sp.Symbol] = set()  # numbers for pairs of positions
         self.masks: dict[sp.Symbol, sp.Expr] = {}  # of a softmax
+        self.turned: dict[
+            sp.Symbol, tuple[sp.Expr, sp.ImmutableMatrix]
+        ] = {}  # neurons turned by their position: what, and by which angles
+        self.angles: dict[sp.Symbol, sp.ImmutableMatrix] = {}  # of scores
         self.parameters = parameters
         self.parent: list[int] = [0]  # union-find over layers of neurons; 0 is the state's
         self.claims: list[tuple[int, sp.Expr, str]] = [(0, width, "the state")]  # in terms of the width
@@ -110,12 +115,12 @@ class _Reader:
         update = self._rewritten(sp.sympify(expr))
         layer = self._layer(update, "the new state")
         self._same(0, layer if layer is not None else 0)
-        others = tuple(self.others.items())
+        others = tuple((twin, own) for twin, own in self.others.items() if own not in self.turned)
         found = Program(self._finished(self._sizes()), update, Neurons(0, self.size), self.positions, others)
         require_quotients(found)
         return found
 
-    def _rewritten(self, expr: sp.Expr, pairs: bool = False) -> sp.Expr:
+    def _rewritten(self, expr: sp.Expr, pairs: bool = False, turned: bool = False) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
         nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
@@ -128,7 +133,46 @@ class _Reader:
             raise DerivationError(
                 f"{brief(expr)} depends on two positions, this one and another; sum over the other one: over_positions({brief(expr)})"
             )
+        if not turned and self._turned_in(inside):
+            raise DerivationError(
+                f"{brief(expr)} reads neurons that are turned by their position, which are not alike; scores alone may: "
+                "normalised_sum(rotary(Q(x), w)*other(rotary(K(x), w)))"
+            )
         return inside
+
+    def _turned_in(self, body: sp.Expr) -> list[sp.Symbol]:
+        """The symbols of a body that are turned, here or at another position."""
+        return [s for s in body.free_symbols if self.others.get(s, s) in self.turned]
+
+    def _unturned(self, body: sp.Expr, node: Node) -> tuple[sp.Expr, sp.ImmutableMatrix | None]:
+        """What scores are sums of before neurons are turned, and the angles.
+
+        Raises
+        ------
+        DerivationError
+            For what is no product of turned neurons of this position and of the other one.
+        """
+        ends = sorted(self._turned_in(body), key=lambda s: s in self.others)
+        if not ends:
+            return body, None
+        factor = sp.cancel(body / sp.Mul(*ends))
+        kinds = [s in self.others for s in ends]
+        if kinds != [False, True] or factor.free_symbols & {*ends, *self.layer_of}:
+            raise DerivationError(
+                f"{brief(node)} is no sum of turned queries times turned keys of the other position; write it as "
+                "normalised_sum(rotary(Q(x), w)*other(rotary(K(x), w)))"
+            )
+        (query, angles), (key, others) = (self.turned[self.others.get(s, s)] for s in ends)
+        if angles != others:
+            raise DerivationError(
+                f"queries and keys in {brief(node)} are turned by different angles; give both the same frequencies"
+            )
+        plain = factor * query * self._there(key)
+        return plain, None if all(len(set(angles.row(f))) == 1 for f in range(angles.rows)) else angles
+
+    def _there(self, body: sp.Expr) -> sp.Expr:
+        """A body at another position."""
+        return body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
 
     def _declared(self, given: sp.Basic | Weights, known: set[sp.Symbol], what: object) -> None:
         """Require that each symbol is known or a declared parameter."""
@@ -186,7 +230,7 @@ class _Reader:
             self.layer_of[symbol] = target
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
-            body = self._rewritten(node.body, pairs=True)
+            body, angles = self._unturned(self._rewritten(node.body, pairs=True, turned=True), node)
             over = self._layer(body, node)
             if over is None:
                 raise DerivationError(
@@ -196,9 +240,12 @@ class _Reader:
             self.drafts.append(("average", self._number(node, "s", **positive), node, body, over, over))
             if body.free_symbols & (self.pairs | set(self.others)):
                 self.pairs.add(self.symbols[node])
+            if angles is not None:
+                self.angles[self.symbols[node]] = angles
+        elif isinstance(node, Rotary):
+            self._turn(node)
         elif isinstance(node, Other):
-            body = self._rewritten(node.body)
-            self.symbols[node] = body.xreplace({s: self._other(s) for s in body.free_symbols if self._moves(s)})
+            self.symbols[node] = self._there(self._rewritten(node.body, turned=True))
         elif isinstance(node, OverPositions):
             body = self._rewritten(node.body, pairs=True)
             layer = self._layer(body, node)
@@ -233,6 +280,27 @@ class _Reader:
             if not node.branch:
                 self.layer_of[symbol] = over
             self.drafts.append(("factor", symbol, node, sp.S.One, over, over))
+
+    def _turn(self, node: Rotary) -> None:
+        """Name what is turned, and by which angles."""
+        body, given = self._rewritten(node.body), node.args[1]
+        layer = self._layer(body, node)
+        if layer is None:
+            raise DerivationError(f"{brief(node)} turns no neurons; queries and keys depend on the state x")
+        if len(self.grid) > 1 and isinstance(given, sp.Tuple):
+            raise DerivationError(
+                f"positions are a grid of {' × '.join(map(str, self.grid))}, where frequencies say no angles; give rotary a matrix of angles, a "
+                f"column for each of the {self.positions} positions"
+            )
+        angles = node.angles(self.positions)
+        if angles.cols != self.positions:
+            raise DerivationError(
+                f"rotary has angles of {angles.cols} positions and the network has {self.positions}; give a column for each"
+            )
+        for angle in angles:
+            self._declared(angle, set(), "the angles of rotary positions")
+        symbol = self._symbol(node, "r", real=True)
+        self.layer_of[symbol], self.turned[symbol] = layer, (body, angles)
 
     def _require_one_law(self, factor: Factor) -> None:
         """What has one name is dropped together, so that it has one probability."""
@@ -338,7 +406,9 @@ class _Reader:
                 made.append(Back(symbol, node.weights, body, neurons(first), neurons(second)))
             elif kind == "average":
                 assert isinstance(node, Average)
-                made.append(Mean(symbol, body, neurons(first), node.power, symbol in self.pairs))
+                made.append(
+                    Mean(symbol, body, neurons(first), node.power, symbol in self.pairs, self.angles.get(symbol))
+                )
             elif kind == "mix":
                 made.append(Mix(symbol, body, None if first < 0 else neurons(first)))
             elif kind == "softmax":

@@ -63,6 +63,9 @@ class Mean:
         By which power of their number the sum is divided, 1 or 1/2.
     pair : bool
         Whether there is one for each pair of positions.
+    angles : Matrix, shape (F, p), optional
+        Of scores, whose body is what this position has times what the other one has: pairs of neurons are turned by these angles before, as many
+        pairs by each row, (R^α b)·(R^β c) in place of b·c.
     """
 
     symbol: sp.Symbol
@@ -70,11 +73,18 @@ class Mean:
     over: Neurons
     power: sp.Expr = sp.S.One
     pair: bool = False
+    angles: sp.ImmutableMatrix | None = None
 
     @property
     def root(self) -> sp.Expr:
         """What makes an average the sum over a power of the number of neurons."""
         return self.over.size ** (1 - self.power)
+
+    def sides(self, others: Mapping[sp.Symbol, sp.Symbol]) -> tuple[sp.Expr, sp.Expr]:
+        """The factors of this position's neurons, and of another one's as they are there; ``others`` is from symbols there to those here."""
+        apart = [f for f in sp.Mul.make_args(self.body) if f.free_symbols and f.free_symbols <= others.keys()]
+        there = sp.Mul(*apart)
+        return self.body / there, there.xreplace(dict(others))
 
 
 @dataclass(frozen=True)
@@ -174,8 +184,8 @@ class Program:
         def changed(statement: Statement) -> Statement:
             words = {
                 word: getattr(statement, word).xreplace(rule)
-                for word in ("body", "mask", "keep")
-                if hasattr(statement, word)
+                for word in ("body", "mask", "keep", "angles")
+                if getattr(statement, word, None) is not None
             }
             if isinstance(statement, Matrix | Back):
                 words["weights"] = weights.setdefault(statement.weights, statement.weights.xreplace(rule))
@@ -198,11 +208,16 @@ class Program:
     @property
     def orders_positions(self) -> bool:
         """Whether formulas are not the same for any order of the positions."""
-        return any(
+        return self.turns_positions or any(
             (isinstance(s, Between) and not s.is_symmetric(self.positions))
             or (isinstance(s, Matrix) and any(tap != tuple(range(self.positions)) for tap in s.weights.taps))
             for s in self.statements
         )
+
+    @property
+    def turns_positions(self) -> bool:
+        """Whether scores turn neurons by their positions."""
+        return any(isinstance(s, Mean) and s.angles is not None for s in self.statements)
 
     @cached_property
     def position_symmetries(self) -> tuple[tuple[int, ...], ...]:
@@ -215,6 +230,8 @@ class Program:
         taps = [w.taps for w in self.filters]
         between = [s for s in self.statements if isinstance(s, Between)]
         found = {kept: None}
+        if self.turns_positions:
+            return tuple(found)
         for reverse in (False, True):
             turned = [own[::-1] if reverse else own for own in taps]
             pairs = [

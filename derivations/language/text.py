@@ -23,6 +23,8 @@ from derivations.language.positions import (
     other,
     over_positions,
     position_matrix,
+    rotary,
+    rotary_frequencies,
     self_attention,
     softmax,
 )
@@ -50,7 +52,7 @@ _WORDS: dict[str, Callable[..., sp.Expr]] = {
     key(word.__name__): word
     for word in (
         average, normalised_sum, other, over_positions, mixed, position_matrix, rms_norm, layer_norm, dropout, drop_branch, softmax,
-        attention, self_attention,
+        attention, self_attention, rotary, rotary_frequencies,
     )
 }  # fmt: skip
 #: What others call words of the language.
@@ -68,11 +70,11 @@ def parse_layer(text: str) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
     A word in capitals is a matrix, with the options of :class:`~derivations.Weights` as keywords where it first stands:
-    ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``,
-    ``A(x, law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
-    ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any name of an activation is
-    applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and ``L`` the number of
-    layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
+    ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``, ``A(x,
+    law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
+    ``rotary(Q(x), [1, 1/10])``, ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any
+    name of an activation is applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and
+    ``L`` the number of layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
 
     Parameters
     ----------
@@ -101,6 +103,8 @@ def _tree(text: str) -> ast.expr:
         _refuse(f"the layer must be text, got {shown(text)}", "give the layer as text")
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
+    if "^" in text:  # Python's exclusive or, which binds last: the whole formula would be named
+        _refuse(f"the character '^' in {text[:60]!r} cannot be read", "write powers with **")
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -177,11 +181,10 @@ class _Builder(ast.NodeVisitor):
         if node.id not in _SYMBOLS:
             cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
             where = self.statements[-1] if self.statements else "the update"
-            if _MATRIX.fullmatch(node.id):
-                close = f"a matrix is applied to something, such as {node.id}(x)"
-            advice = (
-                close if close.startswith(("close", "a matrix")) else "the symbols of a layer are x, eps, L, n and t"
-            )
+            advice = close if close.startswith("close") else "the symbols of a layer are x, eps, L, n and t"
+            if _MATRIX.fullmatch(node.id) or find(node.id):
+                kind = "a matrix" if _MATRIX.fullmatch(node.id) else "a function"
+                advice = f"{kind} is applied to something, such as {node.id}(x)"
             raise UnsafeExpression(f"{cause} in {where}; {advice}")
         return _SYMBOLS[node.id]
 
@@ -218,6 +221,8 @@ class _Builder(ast.NodeVisitor):
             and function.value.id in MODULES
         ):
             function = ast.Name(function.attr)
+        if isinstance(function, ast.Name) and not node.args and not node.keywords:
+            _refuse(f"{function.id} is given no arguments", f"apply it to something, such as {function.id}(x)")
         if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
         self.statements.append(ast.unparse(node)[:60])

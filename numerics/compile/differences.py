@@ -17,7 +17,7 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Between, Mask, Shares
 from derivations.symbols import state, step
 from numerics.compile.expression import CompiledFunction, compile_expression
-from numerics.compile.positions import on_pairs, over_pairs
+from numerics.compile.positions import on_pairs, over_pairs, partners_of
 from numerics.compile.programs import (
     PLAIN,
     Array,
@@ -122,9 +122,15 @@ class Differences(Rules):
         }
         rows = 1 if isinstance(statement, Shares) or statement.over is None else int(statement.over.size)
         shape = (len(values[state].first), rows, count, p, p)
-        moved = _difference(statement.body, at, moves, shape) if moves else np.zeros(shape)
+
+        def moved(partners: bool = False) -> Array:
+            here, by = (
+                {s: partners_of(v) if partners and s in others else v for s, v in part.items()} for part in (at, moves)
+            )
+            return _difference(statement.body, here, by, shape) if by else np.zeros(shape)
+
         if isinstance(statement, Shares):  # a' = a e^d / Σ a e^d
-            grown = first * np.expm1(moved)
+            grown = first * np.expm1(moved())
             total = grown.sum(axis=4, keepdims=True)
             return Pair(first, (grown - first * total) / (1 + total))
         return Pair(first, over_pairs(statement, moved))

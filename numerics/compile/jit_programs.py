@@ -84,6 +84,8 @@ class _Printer:
             raise ValueError(f"no jit kernel for matrices that are not Gaussian, such as {other.name}")
         if any(isinstance(s, Back) for s in self.program.statements):
             raise ValueError("no jit kernel for layers with the transpose of a matrix")
+        if self.program.turns_positions:
+            raise ValueError("no jit kernel for scores that are turned by positions")
         for k, statement in enumerate(self.program.statements):
             self.names[statement.symbol] = f"s{k}"
             if isinstance(statement, Matrix):

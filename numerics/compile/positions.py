@@ -3,6 +3,7 @@ r"""Statements about pairs of positions on arrays: averages of each pair, sums o
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,16 +43,17 @@ def pair_values(
         xp = values[state].__array_namespace__()
         return xp.broadcast_to(xp.asarray(entries), (samples, 1, coordinates // p, p, p))
 
-    def body(expr: sp.Expr, rows: int) -> Array:
+    def body(expr: sp.Expr, rows: int, partners: bool = False) -> Array:
         at = {
             s: on_pairs(values[others.get(s, s)], s in others, coordinates, p) for s in expr.free_symbols if s != step
         }
+        at = {s: partners_of(v) if partners and s in others else v for s, v in at.items()}
         return evaluated(expr, at, (samples, rows, coordinates // p, p, p))
 
     if isinstance(statement, Shares):
         return shares(body(statement.body, 1), body(statement.mask, 1))
-    found = body(statement.body, 1 if statement.over is None else int(statement.over.size))
-    return over_pairs(statement, found)
+    rows = 1 if statement.over is None else int(statement.over.size)
+    return over_pairs(statement, partial(body, statement.body, rows))
 
 
 def on_pairs(value: Array, other: bool, coordinates: int, positions: int, trailing: int = 0) -> Array:
@@ -64,13 +66,52 @@ def on_pairs(value: Array, other: bool, coordinates: int, positions: int, traili
     return expanded
 
 
-def over_pairs(statement: Mean | Mix, found: Array) -> Array:
-    """The sum over the other position, or the average over neurons, of a body at pairs."""
+def over_pairs(statement: Mean | Mix, body: Callable[[bool], Array]) -> Array:
+    """The sum over the other position, or the average over neurons, of a body at pairs.
+
+    ``body(True)`` is the one in which each neuron meets its partner at the other position, for neurons that are turned in pairs.
+    """
+    found = body(False)
     if isinstance(statement, Mix):
         total: Array = found.sum(axis=4)
         return total.reshape(*found.shape[:2], -1, *found.shape[5:])
+    if statement.angles is not None:
+        cosine, sine = _turns(statement.angles, found.shape[1])
+        trailing = (np.newaxis,) * (found.ndim - 5)
+        found = cosine[(..., *trailing)] * found + sine[(..., *trailing)] * body(True)
     averaged: Array = found.mean(axis=1, keepdims=True) * float(statement.root)
     return averaged
+
+
+def partners_of(value: Array) -> Array:
+    """The values of each neuron's partner in its pair, the one half of the neurons further on; numbers for all neurons stay."""
+    half, xp = value.shape[1] // 2, value.__array_namespace__()
+    return value if value.shape[1] == 1 else xp.concat([value[:, half:], value[:, :half]], axis=1)
+
+
+@lru_cache(maxsize=64)
+def _turns(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
+    r"""By what products of neurons, and of neurons with their partners, enter turned scores: shape (1, neurons, 1, positions, positions).
+
+    Raises
+    ------
+    ValueError
+        If neurons are not as many pairs of each kind, or an angle is no number.
+    """
+    kinds = angles.rows
+    if neurons % (2 * kinds):
+        raise ValueError(
+            f"rotary positions turn pairs of {kinds} frequencies, as many of each, and queries and keys have {neurons} neurons here; give a "
+            f"multiple of {2 * kinds}"
+        )
+    if angles.free_symbols:
+        raise ValueError(
+            f"the angles of rotary positions hold {', '.join(sorted(map(str, angles.free_symbols)))}; give them values"
+        )
+    theta = np.array(angles.evalf(20), dtype=float)
+    between = np.tile(theta[:, :, None] - theta[:, None, :], (neurons // kinds, 1, 1))[None, :, None]
+    sign = np.where(np.arange(neurons) < neurons // 2, 1.0, -1.0)[:, None, None, None]
+    return np.cos(between), sign * np.sin(between)
 
 
 def shares(scores: Array, mask: Array) -> Array:

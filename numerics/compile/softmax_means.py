@@ -5,7 +5,8 @@ keys' differences to the last one, scores are :math:`Y = R U T^\top` for a matri
 standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. Means of queries and keys are one more column of R and T: turned so
 that the first neuron has all of them, they meet :math:`\sqrt N`, and each other's first rows of g and h. Points U are spread once, so that a mean is a
 smooth function of what it depends on; for two positions and infinitely many keys they are those of a
-trapezoidal rule over two differences of scores.
+trapezoidal rule over two differences of scores. Scores whose neurons are turned by their positions have no such factors: they come from one
+root of their whole covariance.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _DIGITS, _REACH, _LEAST_STEP = (
 _LEAST_STEP_OF_FUNCTIONS, _AGREED = 0.02, 1e-12  # steps are halved until two grids agree
 _SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
 _MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
+UNTURNED: Array = np.empty((0, 0))
 _BLOCK = 2**22  # how many shares are kept at a time
 
 
@@ -51,12 +53,13 @@ class Group(NamedTuple):
     keys: sp.ImmutableMatrix
     mask: sp.ImmutableMatrix
     neurons: sp.Expr
+    angles: sp.ImmutableMatrix
     means: tuple[sp.ImmutableMatrix, ...] = ()
 
 
 def group_of(node: SoftmaxMean) -> Group:
     """The group of a mean."""
-    return Group(node.queries, node.keys, node.mask, node.neurons, node.means)
+    return Group(node.queries, node.keys, node.mask, node.neurons, node.angles, node.means)
 
 
 def bilinear_means(
@@ -69,6 +72,7 @@ def bilinear_means(
     shift: int = 0,
     means: Sequence[Array] = (),
     functions: Sequence[Callable[..., Array]] = (),
+    angles: Array = UNTURNED,
 ) -> Array:
     r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores, or of slopes, or of functions of the three forms of two rows.
 
@@ -87,21 +91,20 @@ def bilinear_means(
         Of queries and of keys; empty where both are 0.
     functions : sequence of callable
         Of arrays of the forms of the first row, of both, and of the second.
+    angles : array, shape (F, p)
+        By which pairs of neurons are turned.
     """
     c, p = len(queries), len(mask)
     if p == 2 and np.isinf(neurons):
-        return np.array([_of_two(pair, forms, queries, keys, mask, shift, functions) for pair in pairs])
+        return np.array([_of_two(pair, forms, queries, keys, mask, shift, functions, angles) for pair in pairs])
     rows = sorted({r for a, b, *_ in pairs for r in (a, b)})
     place = {r: k for k, r in enumerate(rows)}
-    inputs = c // p
-    contrast = np.kron(np.eye(inputs), np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))]))
-    left, right = _root(queries)[rows], _root(contrast @ keys @ contrast.T)
-    if means:
-        left = np.column_stack([left, means[0][rows]])
-        right = np.column_stack([right, contrast @ means[1]])
-    points, weights = _points(c, inputs * (p - 1), p, neurons, shift, bool(means))
-    # the score of a row with a key is a sum over the entries of U: one product of matrices for all of them
-    own = np.array([np.multiply.outer(right[r // p * (p - 1) :][: p - 1], left[place[r]]).swapaxes(1, 2) for r in rows])
+    if len(angles):
+        points, weights = _points(1, c * (p - 1), p, neurons, shift)
+        own = _root(_turned(queries, keys, angles)).reshape(c, p - 1, -1)[rows]
+    else:
+        points, weights = _points(c, c // p * (p - 1), p, neurons, shift, bool(means))
+        own = _factored(rows, queries, keys, p, means)
     seen = mask[[r % p for r in rows]]
     total = np.zeros(len(pairs))
     per = max(1, _BLOCK // (len(rows) * p))
@@ -118,6 +121,34 @@ def bilinear_means(
             for i, a, b, *which in inside:
                 total[i] += made[tuple(which)][ones.index(a), others.index(b)]
     return total
+
+
+def _factored(rows: list[int], queries: Array, keys: Array, p: int, means: Sequence[Array]) -> Array:
+    """By what the entries of U enter the scores of rows: one product of matrices for all of them."""
+    contrast = _contrast(len(queries) // p, p)
+    left, right = _root(queries)[rows], _root(contrast @ keys @ contrast.T)
+    if means:
+        left = np.column_stack([left, means[0][rows]])
+        right = np.column_stack([right, contrast @ means[1]])
+    own = [np.multiply.outer(right[r // p * (p - 1) :][: p - 1], left[k]) for k, r in enumerate(rows)]
+    return np.array(own).swapaxes(2, 3)
+
+
+def _contrast(inputs: int, p: int) -> Array:
+    """Differences of an input's scores to the last one."""
+    apart: Array = np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))])
+    return np.asarray(np.kron(np.eye(inputs), apart), dtype=float)
+
+
+def _turned(queries: Array, keys: Array, angles: Array) -> Array:
+    """The covariance of all rows' differences of scores, each row with the keys of its own input."""
+    c, p = len(queries), angles.shape[1]
+    waves = np.exp(1j * np.repeat(angles[:, None, :], c // p, axis=1).reshape(len(angles), c))
+    turn = np.einsum("fa,fc,fb,fd->abcd", waves, waves.conj(), waves[:, :p].conj(), waves[:, :p], optimize=True)
+    blocks = keys.reshape(c // p, p, c // p, p).repeat(p, axis=0).repeat(p, axis=2)
+    whole = queries[:, None, :, None] * blocks * turn.real / len(angles)
+    contrast = _contrast(1, p)
+    return np.einsum("xb,abcd,yd->axcy", contrast, whole, contrast, optimize=True).reshape(c * (p - 1), -1)
 
 
 def _tables(
@@ -144,6 +175,7 @@ def _of_two(
     mask: Array,
     shift: int,
     functions: Sequence[Callable[..., Array]],
+    angles: Array,
 ) -> float:
     """A mean over two positions, by the trapezoidal rule over both rows' differences of scores; sets of points are half a step apart.
 
@@ -153,7 +185,7 @@ def _of_two(
     contrast = np.array([1.0, -1.0])
     blocks = [slice(r - r % 2, r - r % 2 + 2) for r in (a, b)]
     left, across, right = (
-        queries[i, j] * (contrast @ keys[blocks[x], blocks[y]] @ contrast)
+        queries[i, j] * (contrast @ (keys[blocks[x], blocks[y]] * _turn(angles, i % 2, j % 2)) @ contrast)
         for i, j, x, y in ((a, a, 0, 0), (a, b, 0, 1), (b, b, 1, 1))
     )
     sizes = [float(np.sqrt(max(v, 0.0))) for v in (left, right)]
@@ -174,6 +206,14 @@ def _of_two(
         while step > _LEAST_STEP_OF_FUNCTIONS and abs(value(step, 0) - value(step, 1)) > _AGREED:
             step /= 2
     return value(step, shift)
+
+
+def _turn(angles: Array, a: int, c: int) -> Any:
+    """By what turning multiplies the covariance of the scores of two positions with keys."""
+    if not len(angles):
+        return 1.0
+    waves = np.exp(1j * angles)
+    return np.einsum("f,fb,fd->bd", waves[:, a] * waves[:, c].conj(), waves.conj(), waves).real / len(angles)
 
 
 def _blocks(form: Array, one: slice, other: slice) -> tuple[Array, Array, Array]:
@@ -290,13 +330,14 @@ def softmax_mean_value(node: sp.Expr) -> JointMean:
     form, queries, keys, mask = (np.array(part.evalf(20), dtype=float) for part in node.args[2:6])
     functions = [] if node.function is None else [_as_function(node.function)]
     means = [np.array(part.evalf(20), dtype=float)[:, 0] for part in node.means]
+    angles = np.array(node.angles.evalf(20), dtype=float).reshape(node.angles.shape)
 
     forms = [form] if node.moved is None else [form, np.array(node.moved.evalf(20), dtype=float)]
     pair = (*node.rows, 0, -1 if node.moved is None else 1, len(functions) - 1)
 
     def value(shift: int) -> float:
         law = queries, keys, mask, float(node.neurons)
-        return float(bilinear_means([pair], forms, *law, shift, means, functions)[0])
+        return float(bilinear_means([pair], forms, *law, shift, means, functions, angles)[0])
 
     if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
@@ -353,7 +394,8 @@ class GroupedMeans:
                 (*node.rows, forms.index(node.form), place(node.moved, forms), place(node.function, functions))
                 for node in nodes
             ]
-            flat = [entry for matrix in (*forms, group.queries, group.keys, *group.means) for entry in matrix]
+            matrices = *forms, group.queries, group.keys, *group.means, group.angles
+            flat = [entry for matrix in matrices for entry in matrix]
             different = list(dict.fromkeys(flat))
             where = {entry: k for k, entry in enumerate(different)}
             value = sp.lambdify(list(arguments), different, "numpy", cse=len(different) > 8)
@@ -377,11 +419,13 @@ class GroupedMeans:
                 pairs, value, order, mask, functions = self.tables[group]
                 c, count = group.queries.rows, len(group.means)
                 numbers = np.array(value(*at), dtype=float)[order]
-                *forms, queries, keys = numbers[: len(numbers) - count * c].reshape(-1, c, c)
-                means = numbers[len(numbers) - count * c :].reshape(count, c)
-                neurons = float(group.neurons)
-                law = queries, keys, mask, neurons
-                found[(members, *index)] = bilinear_means(pairs, forms, *law, self.points, [*means], functions)
+                turns = group.angles.rows * group.angles.cols
+                squares, means, angles = np.split(numbers, [len(numbers) - count * c - turns, len(numbers) - turns])
+                *forms, queries, keys = squares.reshape(-1, c, c)
+                law = queries, keys, mask, float(group.neurons), self.points, [*means.reshape(count, c)]
+                found[(members, *index)] = bilinear_means(
+                    pairs, forms, *law, functions, angles.reshape(group.angles.shape)
+                )
         return [row[()] for row in found]
 
 

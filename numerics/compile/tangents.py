@@ -12,7 +12,7 @@ from derivations.language import Program, Weights
 from derivations.language.statements import Back, Between, Mask, Matrix, Shares
 from derivations.symbols import step
 from numerics.compile.differences import in_pieces
-from numerics.compile.positions import on_pairs, over_pairs
+from numerics.compile.positions import on_pairs, over_pairs, partners_of
 from numerics.compile.programs import (
     PLAIN,
     Apply,
@@ -94,19 +94,25 @@ class Tangents(Rules):
         others, p = dict(program.others), self.positions
         coordinates = self.inputs * p
         sources = {s: others.get(s, s) for s in arguments_of(statement.body) if s != step}
-        at = {s: on_pairs(plain[of], s in others, coordinates, p) for s, of in sources.items()}
-        along: Array | None = None
-        for s, of in sources.items():
-            if values[of].along is not None:
-                moved = on_pairs(values[of].along, s in others, coordinates, p, trailing=1)
-                shape = np.broadcast_shapes(*(v.shape for v in at.values()))
-                term = evaluated(_slope(statement.body, s), at, size, shape)[..., None] * moved
-                along = term if along is None else along + term
-        if along is None:
+        moves = {s: values[of].along for s, of in sources.items() if values[of].along is not None}
+        if not moves:
             return Dual(value, None)
+
+        def along(partners: bool = False) -> Array:
+            def there(array: Array, s: sp.Symbol) -> Array:
+                return partners_of(array) if partners and s in others else array
+
+            at = {s: there(on_pairs(plain[of], s in others, coordinates, p), s) for s, of in sources.items()}
+            shape = np.broadcast_shapes(*(v.shape for v in at.values()))
+            total: Array = np.zeros(1)
+            for s, move in moves.items():
+                slope = evaluated(_slope(statement.body, s), at, size, shape)
+                total = total + slope[..., None] * there(on_pairs(move, s in others, coordinates, p, trailing=1), s)
+            return total
+
         if isinstance(statement, Shares):
-            share = value[..., None]
-            return Dual(value, share * (along - (share * along).sum(axis=4, keepdims=True)))
+            share, moved = value[..., None], along()
+            return Dual(value, share * (moved - (share * moved).sum(axis=4, keepdims=True)))
         return Dual(value, over_pairs(statement, along))
 
     def averaged(self, value: Dual, factor: float = 1.0) -> Dual:

@@ -14,6 +14,7 @@ from numerics.pytorch.cutting import chunked
 from numerics.pytorch.moving import weighed
 from numerics.pytorch.norms import without_guard
 from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.turning import table_of, times_table
 from numerics.pytorch.values import MULTIPLIED, NEURONS, THERE, Value, is_tensor, number
 
 
@@ -60,6 +61,10 @@ def multiplied(reader: Reader, a: Any, b: Any) -> Value:
     for scores, numbers in ((a, b), (b, a)):
         if isinstance(scores, Value) and THERE in scores.axes and is_tensor(numbers) and numbers.numel() > 1:
             return weighed(reader, scores, numbers)
+    for value, tensor in ((a, b), (b, a)):
+        table = table_of(reader, value, tensor)
+        if table is not None:
+            return times_table(reader, value, table)
     first, second = reader.value(a, "a factor"), reader.value(b, "a factor")
     skip = _passed(first, second)
     return replace(

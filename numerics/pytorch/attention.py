@@ -15,6 +15,7 @@ from numerics.pytorch.draws import Tensors, array
 from numerics.pytorch.moving import head_by_head
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import repeated_in_place, transposed
+from numerics.pytorch.turning import as_rotary
 from numerics.pytorch.values import BATCH, HERE, NEURONS, ONE, THERE, Axis, Part, Value, is_tensor, number, spoken
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
@@ -93,7 +94,7 @@ def _products_summed(
         return c1 * c2 * sp.sqrt(size) * total
 
     size = int(reader.size_of(queries, len(queries.axes) - 1))
-    queries, keys = queries.each(reader.rejoined), keys.each(reader.rejoined)
+    queries, keys = (side.each(lambda parts: as_rotary(reader, reader.rejoined(parts))) for side in (queries, keys))
     for parts in (*queries.entries.reshape(-1), *keys.entries.reshape(-1)):
         if len(parts) > 1:
             raise ValueError("scores over several parts of neurons have no rule; cut queries and keys into heads")

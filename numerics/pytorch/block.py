@@ -166,7 +166,7 @@ class Block:
             shape = tuple(int(k) for k in tensor.shape)
             self.refuse(
                 name,
-                f"holds numbers that differ between neurons or positions (its shape is {shape}), as a rotary or another embedding of positions does; "
+                f"holds numbers that differ between neurons or positions (its shape is {shape}), as an embedding of positions that is added does; "
                 "one number for all is known, and a factor for each neuron",
             )
         return Value.of(number(float(entries[0])))

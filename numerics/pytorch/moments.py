@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.language.nodes import Applied, Average, Other, OverPositions
+from derivations.language.nodes import Applied, Average, Other, OverPositions, Rotary
 from derivations.symbols import step
 
 #: The degrees of the coefficients of 1, ε and ε²; -inf where there is none, inf where it is no polynomial.
@@ -41,7 +41,7 @@ def _of_node(node: sp.Basic, names: frozenset[str], known: dict[sp.Basic, Degree
     if isinstance(node, Applied):
         inner = _degrees(node.body, names, known)
         return tuple(d + 1 for d in inner) if node.weights.name in names else inner  # type: ignore[return-value]
-    if isinstance(node, Average | Other | OverPositions):
+    if isinstance(node, Average | Other | OverPositions | Rotary):
         return _degrees(node.body, names, known)
     inside = (node.body,) if hasattr(node, "body") else node.args
     if isinstance(node, sp.Pow) and node.exp.is_Integer and node.exp > 0:

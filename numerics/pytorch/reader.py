@@ -16,6 +16,7 @@ from derivations.symbols import state
 from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
+from numerics.pytorch.tables import Tables
 from numerics.pytorch.values import HERE, MULTIPLIED, Axis, Part, Value, combined, identifier
 
 #: What reads a module or an operation.
@@ -50,6 +51,7 @@ class Reader(Matrices):
         self.scale = scale
         #: What was added to the state somewhere: its size, known when the output is.
         self._branches: list[sp.Symbol] = []
+        self.tables = Tables()
         self._cuts: dict[tuple[sp.Expr, ...], Part] = {}  # what runs of neurons were cut from
 
     def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
@@ -102,12 +104,14 @@ class Reader(Matrices):
                 self._gains[symbol] = name, numbers[start : start + size]
                 made.append(Part(symbol, size))
             return made
+        starts = [0, *itertools.accumulate(sizes)]
         if part.expr.free_symbols & set(self._gains):
             raise ValueError(
                 "what is multiplied by numbers that differ between neurons is cut into parts; cut it before"
             )
         runs = _Runs(sizes, lambda w, index, size: self._named(w, f"{w.name}_{index}", size))
-        made = [Part(runs.of(part.expr, index), size) for index, size in enumerate(sizes, 1)]
+        own = [self.tables.cut(part.expr, a, b) for a, b in itertools.pairwise(starts)]
+        made = [Part(runs.of(e, index), size) for index, (e, size) in enumerate(zip(own, sizes, strict=True), 1)]
         self._cuts[tuple(p.expr for p in made)] = part
         return made
 
@@ -164,6 +168,7 @@ class Reader(Matrices):
         outer = value.skip if value.skip is not None and MULTIPLIED not in value.skip else frozenset()
         expr = value.part.expr.xreplace({s: self.scale if s in outer else sp.S.One for s in self._branches})
         names = {node.weights.name for node in expr.atoms(Applied)}
+        self.tables.require_none(expr)
         expr = without_gains(expr, self._gains)
         self._remark_unused(names)
         self._remark_laws(expr)

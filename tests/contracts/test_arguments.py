@@ -116,6 +116,8 @@ VALID = Made(
         "parse_activation": lambda: {"text": "tanh"},
         "parse_layer": lambda: {"text": "x + epsilon*W(tanh(x))"},
         "position_matrix": lambda: {"entries": [[1, 0], [1, 1]]},
+        "rotary": lambda: {**BODY, "frequencies": [1]},
+        "rotary_frequencies": lambda: {"size": 4, "base": 10000},
         "prelu": lambda: {},
         "recognise": lambda: {"process": Diffusion((x,), [0], [[1]])},
         "rms_norm": lambda: BODY,

@@ -68,7 +68,7 @@ VALUELESS = {
 MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
 INSIDE_ELIMINATION = {"Coefficient", "FilterAverage", "HeldMean", "HeldSum", "SoftmaxShare"}  # no result holds them
-POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Softmax", "TransposeApplied"}
+POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Rotary", "Softmax", "TransposeApplied"}
 DESCRIPTIONS = (
     {"Applied", "Average", "Cases", "Factor", "Filter", "Held", "LayerAverage", "Node", "Weights"}
     | INSIDE_ELIMINATION
@@ -91,6 +91,7 @@ INTERNAL = {
     "ReciprocalSinh",
     "ReciprocalExpm1",
     "ShownRoot",
+    "ShownNumber",
     "Numerator",
 }
 #: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).

@@ -168,6 +168,8 @@ class AttentionDraw:
     factor, power : Expr
         Scores are the factor times a sum over the neurons of the keys over this power of their number.
     mask : Matrix, shape (p, p)
+    angles : Matrix, shape (F, p)
+        By which pairs of neurons of queries and keys are turned.
     neurons : Expr
         The number of neurons of the keys; infinite, a number or a symbol.
     settled : bool
@@ -188,6 +190,7 @@ class AttentionDraw:
     factor: sp.Expr
     power: sp.Expr
     mask: sp.ImmutableMatrix
+    angles: sp.ImmutableMatrix
     neurons: sp.Expr
     settled: bool
     inputs: int

@@ -130,8 +130,13 @@ def _mean(e: Expander, statement: Mean) -> None:
         places = [(c, b) for c, _ in places for b in e.beside(e.place(c)[1])]
     bodies = [e.series(statement.body, c, b) for c, b in places]
     size, layer = statement.over.size, statement.over.index
-    if statement.power == 1:
+    if statement.power == 1 and statement.angles is None:
         found = [as_expression([e.average(t, layer) for t in terms]) for terms in bodies]
+    elif statement.angles is not None:
+        raise NotClosed(
+            "scores that are turned by positions have a rule inside of a softmax, whose queries, keys and values come from three matrices that heads "
+            "alone read, and over infinitely many keys; write them so, at width=oo"
+        )
     elif e.infinite and not size.is_Integer:
         found = _fluctuating(e, statement, bodies)
     else:

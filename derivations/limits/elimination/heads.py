@@ -10,7 +10,7 @@ is written out over pairs of positions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -18,6 +18,7 @@ from derivations.affine import is_affine
 from derivations.binding import bound_symbols
 from derivations.errors import NotClosed
 from derivations.gaussian import softmax_mean
+from derivations.gaussian.turns import turned
 from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import AttentionDraw, upto
@@ -125,7 +126,7 @@ def _heads(program: Program) -> Iterator[Head]:
         factor *= number
         if factor.has(step):
             continue
-        sides = _sides(body, others)
+        sides = replace(scores, body=body).sides(others)
         ends = [_end(side, made, program) for side in sides]
         if None in ends:
             continue
@@ -148,13 +149,6 @@ def _heads(program: Program) -> Iterator[Head]:
     while found and (others_read := [head for head in found if not _stands_apart(head, found, readers, plain)]):
         found = [head for head in found if head not in others_read]
     yield from found
-
-
-def _sides(body: sp.Expr, others: Mapping[sp.Symbol, sp.Symbol]) -> tuple[sp.Expr, sp.Expr]:
-    """The factors of this position's neurons, and of another one's."""
-    apart = [f for f in sp.Mul.make_args(body) if f.free_symbols and f.free_symbols <= others.keys()]
-    there = sp.Mul(*apart)
-    return body / there, there.xreplace(dict(others))
 
 
 def _end(
@@ -326,14 +320,15 @@ class AttentionLaw(Law):
             values, queries, keys, *means = self._matrices(order)
             a, c = (place * 2)[:2]
             law = queries, keys, self.draw.mask, self.draw.neurons
+            turns = {"angles": self.draw.angles}
             if place in self.functions.values():
                 first, second = means[1:]
-                return softmax_mean(a, c, values, *law, first, second, function=self.shapes[place[-1]])
+                return softmax_mean(a, c, values, *law, first, second, function=self.shapes[place[-1]], **turns)
             if a >= self.draw.inputs:
                 return self._moving(a, c, (values, queries, keys), means)
             shift = means[0]
             form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
-            return softmax_mean(a, c, form, *law, *means[1:])
+            return softmax_mean(a, c, form, *law, *means[1:], **turns)
 
         if not self.draw.settled:
             return mean()
@@ -352,19 +347,25 @@ class AttentionLaw(Law):
         m, mask = self.draw.inputs, self.draw.mask
         (values, queries, keys), moved = zip(*((t[:m, :m], t[m:, m:]) for t in tables), strict=True)
         whole = [t + shift[:m, :] * shift[:m, :].T for t, shift in zip((values, queries, keys), means, strict=True)]
-        law = (mask, self.draw.neurons, *(shift[:m, :] for shift in means[1:]))
-        rows = a - m, c - m
+        law, shifts = (mask, self.draw.neurons), [shift[:m, :] for shift in means[1:]]
+        rows, angles = (a - m, c - m), self.draw.angles
 
-        def slopes(by: sp.Matrix) -> sp.Expr:
-            return softmax_mean(*rows, whole[0], whole[1], whole[2], mask, self.draw.neurons, moved=by)
+        def slopes(by: sp.ImmutableMatrix) -> sp.Expr:
+            """How scores move that have this table of their keys."""
+            p = mask.rows
+            table = sp.ImmutableMatrix(
+                *by.shape, lambda b, d: by[b, d] * turned(angles, *(k % p for k in (rows[0], b, rows[1], d)))
+            )
+            return softmax_mean(*rows, whole[0], whole[1], whole[2], *law, moved=table, angles=angles)
 
-        own = softmax_mean(*rows, moved[0], queries, keys, *law)
+        own = softmax_mean(*rows, moved[0], queries, keys, *law, shifts[0], shifts[1], angles=angles)
         return own + moved[1][rows] * slopes(whole[2]) + whole[1][rows] * slopes(moved[2])
 
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:
         if order not in self.draw.known:
             d, size = self.draw, max(a for a, _ in self.draw.forms) + 1
-            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, (*d.means[1], *d.means[2]))):
+            own = (*d.means[1][: d.inputs], *d.means[2][: d.inputs])  # along weights tangents hold what copies put out
+            if d.power != sp.S.Half and d.neurons == sp.oo and any(map(any, own)):
                 raise NotClosed(
                     "scores over the number of keys become numbers at infinitely many keys where queries and keys have means, and attention is "
                     "then derived without means of their weights and biases only; give a number of keys (size=8), or leave the means out"

@@ -8,6 +8,7 @@ import sympy as sp
 
 from derivations.errors import NotClosed
 from derivations.gaussian import SoftmaxShare
+from derivations.gaussian.turns import UNTURNED
 from derivations.language.statements import Between, Matrix, Mix, Shares
 from derivations.limits.elimination.draws import AttentionDraw, Covariances, Draw, upto
 from derivations.limits.elimination.expander import Expander
@@ -31,7 +32,7 @@ def _head(e: Expander, head: Head) -> None:
     Raises
     ------
     NotClosed
-        For tangents of a head with finitely many keys.
+        For a head with finitely many keys that is turned by positions, or whose tangents are followed.
     """
     size, layer, name = len(e.states), head.values.target.index, head.mix.symbol.name
     pairs = [(i, j) for i in range(size) for j in range(i + 1)]
@@ -42,6 +43,11 @@ def _head(e: Expander, head: Head) -> None:
     e.variables[layer].extend(fresh)
     count = head.scores.over.size
     neurons = sp.oo if e.infinite and not count.is_Integer else count
+    if head.scores.angles is not None and neurons != sp.oo:
+        raise NotClosed(
+            f"scores of {neurons} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices "
+            "put out; take the number of keys to infinity by leaving size= out, at infinite width"
+        )
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
             f"the tangent kernel through a softmax over {neurons} keys is random at each layer, given the kernel; take the number of keys to "
@@ -74,6 +80,7 @@ def _head(e: Expander, head: Head) -> None:
             head.factor,
             head.scores.power,
             head.mask,
+            UNTURNED if head.scores.angles is None else head.scores.angles,
             neurons,
             settled,
             e.inputs,

@@ -1,9 +1,10 @@
 """Jacobians and gradients of any network: growth that is known."""
 
+import pytest
 import sympy as sp
 
-from derivations import Network, Weights, epsilon, identity, relu, rms_norm, symbols
-from derivations.backward import GRADIENT, gradient_flow, jacobian
+from derivations import AttentionBlock, Network, NotClosed, Weights, epsilon, identity, relu, rms_norm, symbols
+from derivations.backward import GRADIENT, gradient_flow, jacobian, weight_gradient_flow
 from tests.helpers import equal_symbolically
 
 n, c = symbols.width, sp.Symbol("c", positive=True)
@@ -22,3 +23,16 @@ def test_linear_network_has_the_spectrum_of_the_named_one():
     network = Network(lambda x: x + epsilon * A(identity(x)), width=n, parameters=(c,))
     assert equal_symbolically(jacobian(network).growth, c)
     assert equal_symbolically(jacobian(network).lyapunov(1), c * (n - 2) / (2 * n))
+
+
+def test_scores_over_the_number_of_keys_leave_queries_and_keys_without_gradients():
+    # refused before, as if queries and keys had means: tangents along weights hold what copies of them put out
+    rates = weight_gradient_flow(AttentionBlock(width=sp.oo, positions=2, scale="linear"))
+    mean = (
+        sp.Add(*sp.symbols("K_11 K_12 K_22"), sp.Symbol("K_12")) / 4
+    )  # over all pairs of tokens: every share is a half
+    for name in "VO":
+        assert [str(rate) for rate in rates[name]] == [str(mean)] * 3
+    assert rates["Q"] == rates["K"] == (0, 0, 0)
+    with pytest.raises(NotClosed, match="become numbers at infinitely many keys where queries and keys have means"):
+        weight_gradient_flow(AttentionBlock(width=sp.oo, positions=2, scale="linear", weight_mean=1))  # the control

@@ -21,6 +21,7 @@ from derivations import (
     position_matrix,
     relu,
     rms_norm,
+    rotary,
     softmax,
 )
 from derivations.calculus.iterated import IteratedIntegral
@@ -96,6 +97,7 @@ PRINTED = NODES | {name: node for name, (node, _) in VALUELESS.items()} | {
     "OverPositions": over_positions(other(state)),
     "Softmax": softmax(average(state * other(state)), causal),
     "PositionMatrix": position_matrix([[0, 1], [1, 0]]),
+    "Rotary": rotary(state, [1, 2]),
     "Held": Held(sp.tanh(x)),
     "LayerAverage": LayerAverage(x**2, sp.Tuple(x), sp.S.Zero),
     "Semidefinite": Semidefinite(gram_matrix(2)),

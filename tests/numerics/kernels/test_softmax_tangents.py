@@ -36,16 +36,26 @@ def slope(d):
     return first * second
 
 
-def head(k, theta, i, j, slopes=1.0, outside=0.0):
-    """Rates of K and Θ between both inputs; over two positions a row moves along (1, -1) with the difference of its scores."""
+def head(k, theta, i, j, slopes=1.0, outside=0.0, angle=0.0):
+    """Rates of K and Θ between both inputs; over two positions a row moves along (1, -1) with the difference of its scores.
+
+    The second position's pairs of neurons are turned by an angle further than the first one's.
+    """
     force, moved = np.empty((2, 2)), np.empty((2, 2))
-    distance, passed = (APART @ table @ APART for table in (k[i, j], k[i, j] + theta[i, j]))
     for a in range(2):
         for b in range(2):
+            places = np.arange(2)
+
+            def apart(table, a=a, b=b, places=places):
+                """Of differences of keys in the scores of rows a and b."""
+                turn = np.cos(angle * ((a - places)[:, None] - (b - places)[None]))
+                return APART @ (turn * table) @ APART
+
+            distance, passed = apart(k[i, j]), apart(k[i, j] + theta[i, j])
             law = (
-                k[i, i][a, a] * (APART @ k[i, i] @ APART),
+                k[i, i][a, a] * apart(k[i, i], b=a),
                 k[i, j][a, b] * distance,
-                k[j, j][b, b] * (APART @ k[j, j] @ APART),
+                k[j, j][b, b] * apart(k[j, j], a=b),
             )
             table = np.array(
                 [
@@ -55,20 +65,20 @@ def head(k, theta, i, j, slopes=1.0, outside=0.0):
             )
             force[a, b] = np.sum(table * k[i, j])
             scores = (k[i, j] + theta[i, j])[a, b] * distance + k[i, j][a, b] * passed
-            moved[a, b] = (
-                np.sum(table * (k[i, j] + theta[i, j])) + slopes * mean(slope, slope, *law) * scores * distance
+            moved[a, b] = np.sum(table * (k[i, j] + theta[i, j])) + slopes * mean(slope, slope, *law) * scores * (
+                APART @ k[i, j] @ APART
             )
     return force, moved + outside * force  # a matrix after the shares adds what it is applied to
 
 
-def solved(t, slopes=1.0, steps=6, outside=0.0):
+def solved(t, slopes=1.0, steps=6, outside=0.0, angle=0.0):
     y = np.array([np.einsum("idp,jdq->ijpq", TOKENS, TOKENS) / 4] * 2)
 
     def rates(y):
         found = np.empty_like(y)
         for i in range(2):
             for j in range(2):
-                found[:, i, j] = head(*y, i, j, slopes, outside)
+                found[:, i, j] = head(*y, i, j, slopes, outside, angle)
         return found
 
     for _ in range(steps):
@@ -99,6 +109,15 @@ def test_a_matrix_after_the_shares_adds_its_own_part():
     assert np.allclose(found.nngp, exact[0], rtol=0, atol=1e-8)
     assert np.allclose(found.ntk, exact[1], rtol=0, atol=3e-8)  # the six steps here err by 1.4e-8
     assert np.abs(without[1] - exact[1]).min() > 1e-4  # the control
+
+
+@pytest.mark.slow
+def test_turned_queries_and_keys_have_the_tangent_kernel_written_out():
+    found = kernel_matrices(AttentionBlock(width=sp.oo, positions=2, frequencies=[2]), TOKENS, 0.2)
+    exact, still = (solved(0.2, outside=1.0, angle=angle) for angle in (2.0, 0.0))
+    assert np.allclose(found.nngp, exact[0], rtol=0, atol=3e-8)
+    assert np.allclose(found.ntk, exact[1], rtol=0, atol=3e-8)
+    assert np.abs(still[1] - exact[1]).min() > 1e-5  # the control: positions that are not turned
 
 
 def test_means_of_slopes_are_those_of_drawn_scores():

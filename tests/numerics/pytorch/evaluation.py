@@ -15,6 +15,7 @@ from derivations.language.nodes import (
     Other,
     OverPositions,
     PositionMatrix,
+    Rotary,
     Softmax,
 )
 from derivations.piecewise.cases import Cases, outermost
@@ -75,6 +76,11 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
             return inner.sum(axis=2, keepdims=True) / inner.shape[2] ** float(node.power)
         if isinstance(node, Other):
             return value(node.body).transpose(1, 0, 2)
+        if isinstance(node, Rotary):
+            angles = np.array(node.angles(len(x)), dtype=float).T[:, None, :]
+            first, second = np.split(value(node.body), 2, axis=2)
+            cosine, sine = np.cos(angles), np.sin(angles)
+            return np.concatenate([cosine * first - sine * second, sine * first + cosine * second], axis=2)
         if isinstance(node, PositionMatrix):
             return np.array([[[float(node.entry(a, b))] for b in range(len(x))] for a in range(len(x))])
         if isinstance(node, Softmax):

@@ -102,11 +102,11 @@ def test_positions_that_are_turned_by_no_angle(turned, normed):
         ({"masks": MASK}, "unknown argument of its forward beside the state 'masks'; close names: mask"),
         (
             {"tables": (torch.rand(3, 4), torch.zeros(3, 4))},
-            "numbers that differ between neurons or positions .* rotary",
+            "numbers that differ between positions and do not turn pairs of neurons",
         ),
         (
             {"tables": (torch.ones(3, 4), torch.rand(3, 4))},
-            "numbers that differ between neurons or positions .* rotary",
+            "numbers that differ between positions and do not turn pairs of neurons",
         ),
     ],
 )

@@ -65,23 +65,27 @@ def test_decoder_blocks_of_transformers(vision, name):
     """What one layer adds to the Gram matrix of three positions, against blocks that the library draws."""
     library = pytest.importorskip("transformers", reason="transformers is not installed")
     features, heads, places = 256, 4, 3
-    still = torch.ones(1, places, features // heads), torch.zeros(1, places, features // heads)
+    given = {}
 
-    def make():
-        if name == "gpt2":
-            sizes = {"n_embd": features, "n_head": heads, "n_layer": 1, "n_positions": 8, "initializer_range": 0.1}
-            return library.GPT2Model(library.GPT2Config(vocab_size=10, **sizes)).h[0].eval()
+    def config():
         sizes = {
             "hidden_size": features,
             "num_attention_heads": heads,
             "num_key_value_heads": 2,
             "num_hidden_layers": 1,
         }
-        config = library.Qwen3Config(vocab_size=10, head_dim=64, intermediate_size=512, initializer_range=0.1, **sizes)
-        return library.Qwen3Model(config).layers[0].eval()
+        return library.Qwen3Config(vocab_size=10, head_dim=64, intermediate_size=512, initializer_range=0.1, **sizes)
+
+    def make():
+        if name == "gpt2":
+            sizes = {"n_embd": features, "n_head": heads, "n_layer": 1, "n_positions": 8, "initializer_range": 0.1}
+            return library.GPT2Model(library.GPT2Config(vocab_size=10, **sizes)).h[0].eval()
+        return library.Qwen3Model(config()).layers[0].eval()
 
     torch.manual_seed(0)
-    given = {"position_embeddings": still} if name == "qwen3" else {}
+    if name == "qwen3":
+        turns = library.Qwen3Model(config()).rotary_emb(torch.zeros(1, places, features), torch.arange(places)[None])
+        given = {"position_embeddings": turns}
     options = {"initialiser": "measured", "copies": 5, "positions": places, "arguments": given}
     limit = derive(from_torch(make, width=sp.oo, **options)).limit
     x = torch.randn(places, features)

@@ -329,7 +329,7 @@ def depthwise():
     [
         (
             lambda: with_angles(rotated),
-            r"cos .Tensor. holds numbers that differ .*its shape is \(3, 2\)\), as a rotary",
+            "multiplied by numbers that differ between positions and do not turn pairs of neurons",
         ),
         (Experts, "softmax goes over .features., as that of a router of experts"),
         (gate_over_positions, "p .Conv1d. takes the positions for channels, .* as of MLP-Mixer and gMLP"),
@@ -339,7 +339,7 @@ def depthwise():
         (pointwise(lambda b, x: F.rrelu(x, training=True)), "a random slope of each neuron has no rule"),
         (
             pointwise(lambda b, x: b.c(x) * torch.arange(1.0, TOKENS + 1).view(1, -1, 1)),
-            "given numbers are read as ones of neurons, and those that differ between positions have no rule",
+            "numbers that differ between positions; known are those that turn pairs",
         ),
         (pointwise(lambda b, x: x.norm(p=1, dim=-1, keepdim=True)), "the norm of order 1 has no rule"),
         (
