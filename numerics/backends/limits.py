@@ -18,6 +18,7 @@ from derivations.errors import DerivationError
 from derivations.piecewise import Point, analyse
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import Unknown
+from numerics.backends.variables import variables
 
 _MOST_OPERATIONS = 120  # of a formula that is looked at
 _TERMS = 12
@@ -41,7 +42,7 @@ def exact_limits(expr: sp.Expr) -> sp.Expr:
     expr = as_quotients(expr)
     if not (isinstance(expr, sp.Expr | ExprCondPair) and may_be_singular(expr)):
         return expr
-    if isinstance(expr, sp.Expr) and len(expr.free_symbols) == 1:
+    if isinstance(expr, sp.Expr) and len(variables(expr)) == 1:
         (variable,) = expr.free_symbols
         branches = [_branch(expr, variable, *found) for found in removable(expr, variable)]
         if branches:

@@ -20,6 +20,7 @@ from mpmath import mp
 from derivations.evaluation import in_mpmath
 from numerics.backends.kinks import Where
 from numerics.backends.limits import as_quotients, may_be_singular, removable
+from numerics.backends.variables import variables
 
 _TERMS, _POINTS = 16, 64  # of the polynomial; on the circle
 _DIGITS, _MANY_DIGITS = 60, 200
@@ -67,7 +68,7 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
     expr = as_quotients(expr)
     if not may_be_singular(expr):
         return expr
-    if len(expr.free_symbols) == 1:
+    if len(variables(expr)) == 1:
         found = tuple(local for at in _candidates(expr) if (local := _local(expr, at)))
         if found:
             return _joined(expr, found)
@@ -92,7 +93,7 @@ def grouped(expr: sp.Expr) -> Iterator[sp.Expr]:
     if not (expr.is_Add or expr.is_Mul):
         yield from expr.args
         return
-    key: Callable[[sp.Expr], str] = lambda a: str(next(iter(a.free_symbols))) if len(a.free_symbols) == 1 else ""  # noqa: E731
+    key: Callable[[sp.Expr], str] = lambda a: str(next(iter(variables(a)))) if len(variables(a)) == 1 else ""  # noqa: E731
     groups = [(name, tuple(members)) for name, members in groupby(sorted(expr.args, key=key), key)]
     for name, members in groups:
         if name and 1 < len(members) < len(expr.args):
