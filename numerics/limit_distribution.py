@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 from derivations.calculus.clock import Clock, own_clock
@@ -58,7 +59,10 @@ def distribution(
         return compile_law(of, x0=x0, t=t)
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
     if law is not None:
-        return compile_law(law, x0=x0, t=t)
+        with suppress(
+            NoClosedForm
+        ):  # the density is known, and the map to its coordinate has no inverse in closed form
+            return compile_law(law, x0=x0, t=t)
     if not has_distribution(process):
         raise ValueError(
             "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
