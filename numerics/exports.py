@@ -1,7 +1,8 @@
 r"""Limits for other people's solvers: drift and noise as functions with the arguments that these expect.
 
 Each export evaluates the same derived coefficients. The noise is any factor :math:`\sigma` with :math:`\sigma\sigma^\top = a`: the limit's
-own where it has one, else the square root of a scalar variance, else Cholesky's triangle, in which a pivot that vanishes gives a column of 0.
+own where it has one, else the square root of a scalar variance, else Cholesky's triangle, in which a pivot that vanishes gives a column of 0,
+and so does one below 0, where a solver's step has left the domain.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def to_sympy_lambda(limit: Limit) -> tuple[Coefficient, Coefficient]:
     -------
     drift, covariance : callable
         Both take ``(t, x)``, with states x of shape (..., d) in the order of ``limit.states``, and return arrays of shape (..., d) and
-        (..., d, d).
+        (..., d, d). A matrix with a negative variance, outside of the domain, is no covariance: it is nan.
 
     Raises
     ------
@@ -58,7 +59,9 @@ def to_sympy_lambda(limit: Limit) -> tuple[Coefficient, Coefficient]:
         if values.shape[-1:] != (size,):
             raise ValueError(f"states must have the shape (..., {size}), got {values.shape}")
         entries = np.stack(both(*np.moveaxis(values, -1, 0), t), axis=-1)
-        return entries[..., :size], entries[..., size:].reshape(*entries.shape[:-1], size, size)
+        matrices = entries[..., size:].reshape(*entries.shape[:-1], size, size)
+        is_none = np.asarray((np.diagonal(matrices, axis1=-2, axis2=-1) < 0).any(axis=-1))
+        return entries[..., :size], np.where(is_none[..., None, None], np.nan, matrices)
 
     return lambda t, x: split(t, x)[0], lambda t, x: split(t, x)[1]
 

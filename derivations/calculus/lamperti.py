@@ -41,6 +41,7 @@ from derivations.special import fold_constants
 _MOST_WRITTEN = 250  # operations of a scale whose potential is written out
 _MOST_NESTED = 12  # functions inside one another, each of which a derivative multiplies by a formula of its own
 _MOST_POTENTIAL = 300  # terms of a potential that is written out
+_MOST_SHOWN = 1000  # operations of one, bodies of means with it, that is shown
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,12 @@ class LampertiForm:
             return False
         beta = self.drift / self.scale - sp.diff(self.scale, self.state) / 2
         return is_moderate(beta**2 + self.scale * sp.diff(beta, self.state), _MOST_POTENTIAL)
+
+    @property
+    def written_potential(self) -> sp.Expr | None:
+        """The potential, unless it is longer than a page."""
+        potential = self.potential if self.is_writable else None
+        return None if potential is None or written_size(potential) > _MOST_SHOWN else potential
 
     @property
     def on_interval(self) -> tuple[sp.Symbol, sp.Expr]:

@@ -5,7 +5,8 @@ r"""Solutions of flows of second moments: unique where coefficients are Lipschit
 
 *Explosion.* Where a variance moves by itself, :math:`\dot K = f(K)`, it explodes iff f is positive far out and :math:`\int^\infty \mathrm{d}K/f < \infty`
 (Osgood), and then after :math:`\int_{K_0}^\infty \mathrm{d}K/f`. Variances of positions move together; two starts that a flow may keep have one
-number only: all coordinates equal, or uncorrelated with equal variances.
+number only: all coordinates equal, or uncorrelated with equal variances. Where mean and second moment of one input move by themselves and
+reduce to a Riccati equation, that one is asked.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.diffusion import Flow
+from derivations.errors import NoClosedForm
 from derivations.existence.growth import degree, far_out, growing_outward, is_lipschitz, is_lipschitz_drift, rising
 from derivations.existence.statement import UNKNOWN, Existence
+from derivations.kernels.riccati import mean_riccati
 from derivations.limits.gram import upper
 
 #: The start of a variance.
@@ -182,11 +185,32 @@ def _explodes(flow: Flow, moments: SecondMoments) -> tuple[str, str, sp.Expr | N
                 "each variance moves by itself, and its velocity grows at most linearly or is negative far out",
                 None,
             )
+    if _has_exploding_mean(flow, moments):
+        why = "one input's mean obeys a Riccati equation, whose solution from a large variance is infinite after a finite time"
+        return "can", f"{why}, which derivations.kernels.explosion_depth gives", None
     return (
         UNKNOWN,
         "the velocity of a variance is not seen to grow at most linearly, and no variance is seen to explode",
         None,
     )
+
+
+def _has_exploding_mean(flow: Flow, moments: SecondMoments) -> bool:
+    """Whether mean and second moment of one input move by themselves and explode from a large start."""
+    drift = dict(zip(flow.states, flow.drift, strict=True))
+    means = [s for s in flow.states if s not in moments.places]
+    if not means or not {*drift[means[0]].free_symbols} & {*moments.variances.values()}:
+        return False
+    m, k = means[0], moments.variances[0]
+    if (drift[m].free_symbols | drift[k].free_symbols) & {*flow.states} - {m, k}:
+        return False
+    try:
+        riccati, _ = mean_riccati(m, k, drift[m], drift[k])
+    except NoClosedForm:
+        return False
+    # m' = α (m + β/2α)² + w/α has no bound where w > 0, on the side of α
+    rate = sp.diff(riccati.discriminant, sp.Symbol(f"{k.name}_0", positive=True))
+    return bool(rate.is_positive)
 
 
 def _scalars(flow: Flow, moments: SecondMoments) -> list[tuple[Flow, str]]:

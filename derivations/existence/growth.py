@@ -10,7 +10,8 @@ from derivations.architectures.base import Recipe
 from derivations.calculus.finiteness import Condition
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
-from derivations.gaussian import GaussianExpectation, SoftmaxMean
+from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, SoftmaxMean
+from derivations.gaussian.growth import away_from_zero
 from derivations.language.statements import Matrix, Mean
 from derivations.piecewise import analyse
 from derivations.piecewise.cuts import side
@@ -54,7 +55,7 @@ def is_lipschitz_drift(drift: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
     """
     if not drift.has(*states):
         return True
-    if len(drift.free_symbols) <= 1 and not drift.has(CoordinateSum, GaussianExpectation):
+    if len(drift.free_symbols) <= 1 and not drift.has(CoordinateSum, GaussianExpectation, GaussianJointExpectation):
         (x,) = drift.free_symbols or {sp.Dummy("x", real=True)}
         return _is_lipschitz_function(drift, x)
     if isinstance(drift, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
@@ -133,13 +134,17 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
         if own is None or mean is None or variance is None:
             return None
         return own * (variance / 2 if place[0] == 0 else most(mean, variance / 2))
+    if isinstance(expr, GaussianJointExpectation):
+        return _degree_of_joint(expr, states) if far else None
     if isinstance(expr, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
         parts = [degree(part, states, far) for part in expr.args]
         return None if None in parts else sp.Add(*parts) if expr.is_Mul else most(*parts)
     if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
         base = degree(expr.base, states, far)
         return None if base is None else base * expr.exp
-    if isinstance(expr, _BOUNDED):
+    if isinstance(expr, _BOUNDED) or (
+        far and expr.is_Pow and expr.exp.is_negative and away_from_zero(expr.base, states)
+    ):
         return sp.S.Zero
     single = len(states) == 1 and bool(states[0].is_positive)
     if expr.is_Pow and expr.exp.is_number and single and expr.base.is_polynomial(*states):
@@ -153,7 +158,18 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
 
 
+def _degree_of_joint(expr: GaussianJointExpectation, states: Sequence[sp.Symbol]) -> sp.Expr | None:
+    """Of a mean over several variables, which are of the size of the root of their variances."""
+    if expr.function.expr.has(*states):
+        return None
+    sizes = [degree(expr.covariance[i, i], states) for i in range(expr.covariance.rows)]
+    own = degree(expr.function.expr, expr.function.variables)
+    return None if own is None or None in sizes else own * sp.Max(*sizes) / 2
+
+
 def _degree_of_function(expr: sp.Expr, far: bool) -> sp.Expr | None:
+    if expr.has(GaussianJointExpectation):  # an analysis takes values of it to many digits
+        return None
     x = sp.Dummy("x", real=True)
     try:
         a = analyse(expr.xreplace({expr.free_symbols.pop(): x}), x)
@@ -221,7 +237,7 @@ def _of_function(expr: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, int] | None:
 def _ends(expr: sp.Expr, x: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]] | None:
     """Exponent and coefficient of a function of one variable towards -oo and oo; None unless it is that of a power there."""
     own = sp.Dummy("x", real=True)
-    if expr.free_symbols - {x}:
+    if expr.free_symbols - {x} or expr.has(GaussianJointExpectation):
         return None
     try:
         a = analyse(expr.xreplace({x: own}), own)

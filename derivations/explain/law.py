@@ -34,7 +34,9 @@ def lamperti_step(forms: tuple[LampertiForm, ...]) -> Step:
         where = None if interval == sp.S.Reals else sp.Contains(x, interval, evaluate=False)
         lines.append(equation(sp.sqrt(a), form.scale, where=where))
         if form.is_writable:
-            lines += [equation(beta, form.beta), equation(v, form.potential)]
+            lines.append(equation(beta, form.beta))
+            if (potential := form.written_potential) is not None:
+                lines.append(equation(v, potential))
     return Step(
         "Lamperti form and potential",
         (

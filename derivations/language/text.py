@@ -103,6 +103,8 @@ def _tree(text: str) -> ast.expr:
         _refuse(f"the layer must be text, got {shown(text)}", "give the layer as text")
     if len(text) > MAX_LENGTH:
         _refuse(f"the layer has {len(text)} characters", f"use at most {MAX_LENGTH}")
+    if "^" in text:  # Python's exclusive or, which binds last: the whole formula would be named
+        _refuse(f"the character '^' in {text[:60]!r} cannot be read", "write powers with **")
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -179,11 +181,10 @@ class _Builder(ast.NodeVisitor):
         if node.id not in _SYMBOLS:
             cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
             where = self.statements[-1] if self.statements else "the update"
-            if _MATRIX.fullmatch(node.id):
-                close = f"a matrix is applied to something, such as {node.id}(x)"
-            advice = (
-                close if close.startswith(("close", "a matrix")) else "the symbols of a layer are x, eps, L, n and t"
-            )
+            advice = close if close.startswith("close") else "the symbols of a layer are x, eps, L, n and t"
+            if _MATRIX.fullmatch(node.id) or find(node.id):
+                kind = "a matrix" if _MATRIX.fullmatch(node.id) else "a function"
+                advice = f"{kind} is applied to something, such as {node.id}(x)"
             raise UnsafeExpression(f"{cause} in {where}; {advice}")
         return _SYMBOLS[node.id]
 
@@ -220,6 +221,8 @@ class _Builder(ast.NodeVisitor):
             and function.value.id in MODULES
         ):
             function = ast.Name(function.attr)
+        if isinstance(function, ast.Name) and not node.args and not node.keywords:
+            _refuse(f"{function.id} is given no arguments", f"apply it to something, such as {function.id}(x)")
         if not isinstance(function, ast.Name) or not node.args or any(k.arg is None for k in node.keywords):
             self.generic_visit(node)
         self.statements.append(ast.unparse(node)[:60])

@@ -216,7 +216,7 @@ class HalfLineLaw(KernelLaw):
             ", where ",
             moved,
             " has unit noise, the constant potential ",
-            self.form.potential,
+            sp.factor(self.form.potential),
         )
         words = (*words, f" and an end at 0 that is {self.end.value}")
         if self.is_martingale is False:

@@ -172,10 +172,8 @@ class NoFamilyFits(NoClosedForm):
 
     @cached_property
     def _message(self) -> str:
-        form = self.form
-        potential = (
-            f"U = {form.potential}" if form.is_writable else "U = β² + dβ/dz, too large a formula to be written out"
-        )
+        form, written = self.form, self.form.written_potential
+        potential = f"U = {written}" if written is not None else "U = β² + dβ/dz, too large a formula to be written out"
         why = f"for which {' and '.join(self.reasons)}" if self.reasons else "none of the solvable ones"
         return readable(
             f"no closed form known on ({form.interval[0]}, {form.interval[1]}): the potential of the Lamperti form is "

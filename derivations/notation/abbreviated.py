@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import sympy as sp
 
-from derivations.notation.nodes import Notation
+from derivations.notation.nodes import Juxtaposed, Notation, Total
 from derivations.notation.steps import Line, Step, equation
+from derivations.piecewise.cases import Encloses
 
 #: Letters that may stand for parts, and most of them in one display.
 _LETTERS, _MOST = "wghqr", 40
@@ -56,6 +57,10 @@ class Abbreviations:
         count = Counter(p for line in wide for term in line.terms for p in _parts(term.coefficient))
         most = max(self.width(term.coefficient) for line in wide for term in line.terms) * _SHARE // 100
         widths = {part: self.width(part) for part in count}
+        # a sum under a root or a product cannot be broken into rows, and can in a line of its own
+        sums = [part for part, width in widths.items() if part.is_Add and width > max(most, _LEAST)]
+        if sums:
+            return max(sums, key=lambda p: (widths[p], sp.default_sort_key(p)))
         worth = [part for part, width in widths.items() if _LEAST <= width <= most]
         return max(worth, key=lambda p: (count[p] * (widths[p] - _LETTER), sp.default_sort_key(p)), default=None)
 
@@ -76,20 +81,24 @@ class Abbreviations:
         return next((stem for stem in _LETTERS if stem not in used), _LETTERS[0] + "'")
 
 
-def _parts(expr: sp.Basic) -> Iterator[sp.Expr]:
-    """The formulas in a formula that hold no bound variable, as dummies are here."""
+def _parts(expr: sp.Basic, bound: frozenset[sp.Basic] = frozenset()) -> Iterator[sp.Expr]:
+    """The formulas in a formula that hold nothing that is bound around them: no index of a sum, and no dummy."""
+    if isinstance(expr, Total):
+        bound |= {expr.args[1], *expr.args[3].args}
     for part in expr.args:
-        if isinstance(part, Notation) or not part.args:
-            continue
-        if isinstance(part, sp.Expr) and not part.is_Matrix and not _is_inverse(part) and _is_free(part):
-            yield part
-        yield from _parts(part)
+        if isinstance(part, Total | Juxtaposed):
+            yield from _parts(part, bound)
+        elif part.args and not isinstance(part, Notation):
+            if isinstance(part, sp.Expr) and not part.is_Matrix and not _is_inverse(part) and _is_free(part, bound):
+                yield part
+            yield from _parts(part, bound)
 
 
-def _is_free(expr: sp.Expr) -> bool:
+def _is_free(expr: sp.Expr, bound: frozenset[sp.Basic]) -> bool:
     """Whether it depends on something, and on nothing that is bound outside."""
     symbols = expr.free_symbols
-    return bool(symbols) and not any(isinstance(symbol, sp.Dummy) for symbol in symbols)
+    depends = bool(symbols) or bool(expr.atoms(Encloses))  # a sum over the neurons binds the state that it is of
+    return depends and not symbols & bound and not any(isinstance(symbol, sp.Dummy) for symbol in symbols)
 
 
 def _is_inverse(expr: sp.Expr) -> bool:

@@ -14,6 +14,7 @@ from sympy.printing.precedence import PRECEDENCE
 
 from derivations.notation.abbreviated import Abbreviations
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, without_questions
+from derivations.notation.numbers import ShownNumber, is_long, short, with_short_number
 from derivations.notation.plain import GREEK, Words, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.notation.typeset import INDENT, PAGE, fits, size_of, typeset_width
@@ -88,7 +89,7 @@ class Printer(PatternPrinter, LatexPrinter):
         """Square roots stand together."""
         if not expr.is_Mul:  # a power that prints as a fraction
             return str(super()._print_Mul(expr))
-        joined = under_one_root(expr, lambda inside: rf"\sqrt{{{self._print(inside)}}}")
+        joined = under_one_root(with_short_number(expr), lambda inside: rf"\sqrt{{{self._print(inside)}}}")
         return str(super()._print_Mul(without_questions(joined)) if joined.is_Mul else self._print(joined))
 
     def _print_Pow(self, expr: sp.Pow) -> str:
@@ -96,6 +97,15 @@ class Printer(PatternPrinter, LatexPrinter):
         if isinstance(expr.base, AppliedUndef) and expr.exp.is_Rational and expr.exp > 0 and expr.exp.is_Integer:
             return f"{self._print(expr.base)}^{{{self._print(expr.exp)}}}"
         return str(super()._print_Pow(expr))
+
+    def _print_ShownNumber(self, expr: ShownNumber) -> str:
+        mantissa, _, power = expr.name.replace("…", r"\ldots ").partition("e")
+        return rf"{mantissa}\cdot 10^{{{power}}}" if power else mantissa
+
+    def _print_Rational(self, expr: sp.Rational) -> str:
+        if is_long(expr):
+            return ("-" if expr.is_negative else "") + str(self._print(short(abs(expr))))
+        return str(super()._print_Rational(expr))
 
     # notation
 
@@ -243,4 +253,5 @@ def escaped(plain: str) -> str:
         c: rf"$\{name}$" for name, c in GREEK.items() if name not in ("ell", "lamda")
     }
     table |= {c: f"${source}$" for c, source in _SIGNS.items()}
-    return "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)
+    shown = "".join(table.get(c, f"\\{c}" if c in "#$%&_{}" else c) for c in plain)
+    return re.sub(r"(?<!\*)\*(?=[^*\s])", r"*\\allowbreak{}", shown)  # a formula in a sentence is one long word

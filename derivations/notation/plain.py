@@ -11,6 +11,7 @@ from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Scripted, Total
+from derivations.notation.numbers import is_long, short, with_short_number
 from derivations.sums import CoordinateSum
 
 #: A sentence: text with mathematics in between.
@@ -102,11 +103,21 @@ class PlainPrinter(PatternPrinter, StrPrinter):
     def _print_ShownRoot(self, expr: ShownRoot) -> str:
         return str(expr.name)
 
+    _print_ShownNumber = _print_ShownRoot
+
+    def _print_Rational(self, expr: sp.Rational) -> str:
+        if is_long(expr):
+            return ("-" if expr.is_negative else "") + str(short(abs(expr)).name)
+        return str(super()._print_Rational(expr))
+
+    def _print_Integer(self, expr: sp.Integer) -> str:
+        return self._print_Rational(expr) if is_long(expr) else str(super()._print_Integer(expr))
+
     def _print_Mul(self, expr: sp.Mul) -> str:
         """Square roots stand together."""
         if not expr.is_Mul:  # a power that prints as a fraction
             return str(super()._print_Mul(expr))
-        joined = under_one_root(expr, lambda inside: f"sqrt({self._print(inside)})")
+        joined = under_one_root(with_short_number(expr), lambda inside: f"sqrt({self._print(inside)})")
         return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
     def _print_Function(self, expr: sp.Function) -> str:

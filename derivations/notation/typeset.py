@@ -13,7 +13,17 @@ SIZES = (("", 1000), ("\\small", 925), ("\\footnotesize", 860), ("\\scriptsize",
 
 _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 _NAMES = {"quad": 100, "infty": 100, "sum": 144, "int": 100, "mid": 83, "left": 30, "right": 30, "mathrm": 0, "text": 0}
-_NAMES |= {"mathbb": 15, "operatorname": 17, "notag": 0, "cdot": 72, "le": 133, "wedge": 111, "sim": 133, "approx": 133}
+_NAMES |= {
+    "ldots": 117,
+    "mathbb": 15,
+    "operatorname": 17,
+    "notag": 0,
+    "cdot": 72,
+    "le": 133,
+    "wedge": 111,
+    "sim": 133,
+    "approx": 133,
+}
 _SPELT = frozenset(
     {"log", "exp", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "min", "max"}
 )

@@ -13,6 +13,7 @@ from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
 from derivations.notation.nodes import PatternPrinter, without_questions
+from derivations.notation.numbers import ShownNumber, is_long, short, with_short_number
 from derivations.sums import CoordinateSum
 
 # fmt: off
@@ -94,11 +95,17 @@ class TypstPrinter(PatternPrinter, Printer):
 
     _print_Dummy = _print_Symbol
 
+    def _print_ShownNumber(self, expr: ShownNumber) -> str:
+        mantissa, _, power = expr.name.replace("…", " dots.h").partition("e")
+        return f"{mantissa} dot 10^({power})" if power else mantissa
+
     def _print_Integer(self, expr: sp.Integer) -> str:
-        return str(expr.p)
+        return self._print_Rational(expr) if is_long(expr) else str(expr.p)
 
     def _print_Rational(self, expr: sp.Rational) -> str:
         sign = "-" if expr.p < 0 else ""
+        if is_long(expr):
+            return sign + str(self._print(short(abs(expr))))
         return f"{sign}{abs(expr.p)}/{expr.q}"
 
     def _print_Float(self, expr: sp.Float) -> str:
@@ -122,6 +129,7 @@ class TypstPrinter(PatternPrinter, Printer):
     def _print_Mul(self, expr: sp.Mul) -> str:
         if expr.could_extract_minus_sign():
             return f"-{self.parenthesize(-expr, PRECEDENCE['Mul'], strict=True)}"
+        expr = with_short_number(expr)
         above, below = sp.fraction(without_questions(expr), exact=True)
         if below != 1:
             return f"frac({self._print(above)}, {self._print(below)})"

@@ -235,10 +235,10 @@ def _read_csv(file: Path) -> NDArray[np.float64]:
             ) from error
         if len(cells) != len(names or rows[0]):
             raise ValueError(
-                f"{file}, line {number} has {len(cells)} numbers, the first row {len(names or rows[0])}; all inputs need as many"
+                f"{file}, line {number} has {len(cells)} numbers, the first row {len(names or rows[0])}; all rows need as many"
             )
     if not rows:
-        raise ValueError(f"{file} holds no numbers; expected one network input a row")
+        raise ValueError(f"{file} holds no numbers; expected a row of them a line")
     return np.array(rows)
 
 

@@ -19,8 +19,10 @@ from numerics.compile.softmax_means import JointMean
 Array = NDArray[np.float64]
 
 #: Points in each dimension of two rules, the second one for the error; beyond three dimensions points are spread.
-_NODES = {1: (80, 60), 2: (60, 44), 3: (36, 28)}
+_NODES = {1: (80, 60), 2: (140, 100), 3: (40, 30)}
 _SPREAD, _SHIFTS = 2**12, 8
+#: Points of one set, which is nearer than the mean over as many of several sets, where no error is asked for.
+_ALONE = 2**16
 
 
 def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
@@ -67,8 +69,8 @@ def joint_gaussian_values(text: str, *values: ArrayLike) -> Array:
         moved = function
         if function.free_symbols:
             moved = function.xreplace(dict(zip(parameters, map(sp.Float, numbers), strict=True)))
-        estimates = _estimates(moved, np.array(entries(*numbers), dtype=float))
-        return estimates[0] if len(estimates) == 2 else float(np.mean(estimates))
+        (value,) = _estimates(moved, np.array(entries(*numbers), dtype=float), alone=True)
+        return value
 
     if not values:
         return np.asarray(at())[()]
@@ -82,22 +84,27 @@ def _read(text: str) -> tuple[sp.Lambda, list[sp.Symbol], Callable[..., ArrayLik
     return node.function, parameters, sp.lambdify(parameters, node.covariance.tolist(), "math")
 
 
-def _estimates(function: sp.Lambda, covariance: Array) -> list[float]:
-    """Two rules' values, or one for each shift of spread points."""
+def _estimates(function: sp.Lambda, covariance: Array, alone: bool = False) -> list[float]:
+    """Two rules' values, or one for each shift of spread points; or a single value."""
     value, basis = _compiled(function)
-    inner = basis.T @ covariance @ basis
-    sizes, vectors = np.linalg.eigh(inner) if len(inner) else (np.zeros(0), np.zeros((0, 0)))
-    kept = sizes > 1e-14 * max(1.0, float(np.max(sizes, initial=0.0)))
-    root = basis @ (vectors[:, kept] * np.sqrt(sizes[kept]))
+    root = basis @ _triangular_root(basis.T @ covariance @ basis)
     dimension = root.shape[1]
-    if dimension == 0:
-        return [float(value(*np.zeros(len(covariance)))), float(value(*np.zeros(len(covariance))))]
-    if dimension in _NODES:
-        rules = (_product_rule(dimension, count) for count in _NODES[dimension])
-        with np.errstate(over="ignore"):
-            return [float(np.sum(weights * value(*(root @ points)))) for points, weights in rules]
     with np.errstate(over="ignore"):
-        return [float(np.mean(value(*(root @ points)))) for points in _spread_points(dimension)]
+        if dimension > max(_NODES):
+            spread = _spread_points(dimension, *((_ALONE, 1) if alone else (_SPREAD, _SHIFTS)))
+            return [float(np.mean(value(*(root @ points)))) for points in spread]
+        rules = (_product_rule(dimension, count) for count in _NODES.get(dimension, (1, 1))[: 1 if alone else 2])
+        return [float(np.sum(weights * value(*(root @ points)))) for points, weights in rules]
+
+
+def _triangular_root(covariance: Array) -> Array:
+    """Of as many columns as the rank; it moves continuously with the covariance, as spread points have to for a flow, where eigenvectors turn."""
+    left, columns = covariance.copy(), list[Array]()
+    for k in range(len(covariance)):
+        if left[k, k] > 1e-14 * max(1.0, float(covariance[k, k])):
+            columns.append(left[:, k] / np.sqrt(left[k, k]))
+            left -= np.outer(columns[-1], columns[-1])
+    return np.stack(columns, axis=1) if columns else np.zeros((len(covariance), 0))
 
 
 @lru_cache(maxsize=64)
@@ -114,6 +121,8 @@ def _compiled(function: sp.Lambda) -> tuple[Callable[..., Array], Array]:
 
 @lru_cache(maxsize=16)
 def _product_rule(dimension: int, count: int) -> tuple[Array, Array]:
+    if dimension == 0:
+        return np.zeros((0, 1)), np.ones(1)
     points, weights = np.polynomial.hermite_e.hermegauss(count)
     grid = np.stack([g.ravel() for g in np.meshgrid(*[points] * dimension, indexing="ij")])
     products = np.prod(np.meshgrid(*[weights / weights.sum()] * dimension, indexing="ij"), axis=0).ravel()
@@ -121,9 +130,9 @@ def _product_rule(dimension: int, count: int) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=16)
-def _spread_points(dimension: int) -> tuple[Array, ...]:
+def _spread_points(dimension: int, count: int, shifts: int) -> tuple[Array, ...]:
     found = []
-    for seed in range(_SHIFTS):
-        uniform = qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(_SPREAD)
+    for seed in range(shifts):
+        uniform = qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count)
         found.append(ndtri(np.clip(uniform, 1e-16, 1 - 1e-16)).T)
     return tuple(found)

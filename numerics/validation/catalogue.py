@@ -104,11 +104,13 @@ class CheckedClaims(Legible):
                 lines += [f"{'✓' if verdict in HOLDS else '✗'} {claim.name}: {verdict}", f"    {claim.statement}"]
                 lines.append(f"    {_numbers(row, p)}")
         held = sum(verdict in HOLDS for verdict in self.verdicts)
+        early = [verdict for verdict in self.verdicts if verdict in HOLDS and verdict != "holds"]
+        of_them = f", {len(early)} of them at t = 0 only" if early else ""
         level = f"each claim at a level that Holm's correction keeps to {LEVEL:g} for all together"
         missing = [
             f"not checked: {c.name}, which needs {_needs(c)}; {how_to_install(_needs(c))}" for c in self.left_out
         ]
-        return "\n".join([*lines[1:], "", *missing, f"{held} of {len(self.claims)} hold; {level}"])
+        return "\n".join([*lines[1:], "", *missing, f"{held} of {len(self.claims)} hold{of_them}; {level}"])
 
     def to_json(self) -> str:
         """The same as JSON, a claim an object."""

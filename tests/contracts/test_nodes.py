@@ -91,6 +91,7 @@ INTERNAL = {
     "ReciprocalSinh",
     "ReciprocalExpm1",
     "ShownRoot",
+    "ShownNumber",
     "Numerator",
 }
 #: What formulas are explained with: notation without rules of computation (tests/derivations/explain/test_typst.py prints each).

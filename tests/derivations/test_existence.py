@@ -242,3 +242,20 @@ def test_a_root_at_the_end_of_its_domain_is_not_lipschitz_there():
     assert not is_lipschitz_drift(x * sp.sign(y), [x, y])
     assert is_lipschitz_drift(sp.Max(x * abs(y), sp.tanh(x + y)), [x, y])
     assert is_lipschitz_drift(sp.sqrt(x**2 + 1), [x])
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_flows_whose_mean_obeys_a_riccati_equation_explode(inputs):
+    # "whether it can explode is not known" stood beside the depth at which it does
+    net = ShrinkingResNet(silu, identity, width=sp.oo, inputs=inputs)
+    said = derive(net).existence
+    assert said.explodes == "can"
+    assert "Riccati" in said.reasons[1]
+    # Euler's steps of dM/dt = K/4, dK/dt = K M/2 + K/4 from K = 1 pass every bound near 8π/(3√3) = 4.84, which lies above them
+    m, k, steps = 0.0, 1.0, 0
+    while k < 1e9:
+        m, k, steps = m + k / 4e4, k + k * (2 * m + 1) / 4e4, steps + 1
+    assert abs(steps / 1e4 - 8 * np.pi / 27**0.5) < 5e-3
+    assert (
+        derive(ShrinkingResNet(tanh, identity, width=sp.oo, inputs=inputs)).existence.explodes == "cannot"
+    )  # the control

@@ -109,3 +109,10 @@ class TestJax:
 
         logs = np.log(np.asarray(run(jax.random.split(jax.random.key(0), 4000)), dtype=float))
         assert_log_normal(logs, 50)
+
+
+def test_a_negative_variance_outside_the_domain_is_no_covariance():
+    # a solver's step below V = 0 got a negative matrix without a word
+    normed = to_sympy_lambda(derive(MLPBlock(relu, width=8, norm="rms")).gram)[1](0.0, [[-1.0], [0.0], [1.0]]).ravel()
+    assert np.isnan(normed[0])
+    assert normed[1:].tolist() == [0.0, 0.25]  # the control: the end of the domain and its inside

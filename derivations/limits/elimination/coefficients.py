@@ -53,9 +53,10 @@ class Coefficients:
     def taken_apart(self, value: sp.Expr) -> tuple[sp.Expr, tuple[sp.Expr, ...]]:
         """A coefficient as a function of linear combinations of averages."""
         found: dict[sp.Expr, sp.Dummy] = {}
+        free = value.free_symbols  # what holds the variable of an integral cannot leave it
 
         def inside(expr: sp.Expr) -> sp.Expr:
-            if isinstance(expr, sp.Expr) and _is_linear(expr):  # a node may hold a tuple
+            if isinstance(expr, sp.Expr) and _is_linear(expr) and expr.free_symbols <= free:  # a node may hold a tuple
                 if expr not in found:
                     if len(self._letters) == len(found):
                         self._letters.append(sp.Dummy("s", real=True))

@@ -11,6 +11,7 @@ import sympy as sp
 from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
+from derivations.gaussian.growth import grows_moderately
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.node import GaussianMean
 from derivations.limits.elimination.averages import LayerAverage, may_vanish
@@ -18,6 +19,7 @@ from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.dead import continued, jumps
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released, with_sums
+from derivations.limits.elimination.linear_forms import opened
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
@@ -54,8 +56,8 @@ class GaussianLaw(Law):
 
     isotropic = True
 
-    def __init__(self, draw: Draw, evaluate: bool = True) -> None:
-        self.evaluate = evaluate
+    def __init__(self, draw: Draw, evaluate: bool = True, keeps: bool = True) -> None:
+        self.evaluate, self.keeps = evaluate, keeps  # whether what has no rule is kept as a value of its own
         self.variables, self.layer = draw.variables, draw.layer
         # equal entries share a placeholder, so that a degenerate pair is seen as such
         self.names: dict[Series, sp.Symbol] = {}
@@ -107,6 +109,18 @@ class GaussianLaw(Law):
         return sp.Add(*(outside * self.own_mean(inside) for outside, inside in terms))
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
+        """Of a function of the variables; a smooth one that no rule is known for is unevaluated, as one mean over all variables."""
+        try:
+            found = self.by_rule(body)
+        except NotClosed:
+            kept = self.unevaluated(body) if self.keeps else None
+            if kept is None:
+                raise
+            return kept
+        nested = self.keeps and any(_nests(mean) for mean in found.atoms(GaussianMean))
+        return (self.unevaluated(body) if nested else None) or found
+
+    def by_rule(self, body: sp.Expr) -> sp.Expr:
         """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
@@ -117,6 +131,18 @@ class GaussianLaw(Law):
         for name, (argument, own) in vanishing.items():
             value = continued(value, released(body), own, name, argument, self.mean)
         return value
+
+    def unevaluated(self, body: sp.Expr) -> sp.Expr | None:
+        """The mean of a function that has one under every Gaussian law; None where that is not seen."""
+        body, others, blocks = unnested(released(body), self.variables)
+        used = [v for v in self.variables if body.has(v)]
+        table = {(u, v): self.entry(u, v) for u in used for v in used}
+        whole, table = opened(body, used, table) or (body, table)
+        names = list(dict.fromkeys(u for u, _ in table))
+        if any(block.has(*self.variables) for block in blocks) or not grows_moderately(whole, [*names, *others]):
+            return None
+        own = sp.Matrix(len(names), len(names), lambda i, j: table[names[i], names[j]])
+        return joint_mean(whole, [*names, *others], sp.diag(own, *blocks))
 
     def _require_size(self, body: sp.Expr) -> None:
         """Refuse a jump at what vanishes with the small parameter: its mean is not that at 0, however small it is."""
@@ -206,7 +232,7 @@ class FluctuationLaw(GaussianLaw):
             )
         if not others:
             try:
-                found = super().own_mean(body)
+                found = self.by_rule(body)
             except NotClosed:
                 pass
             else:  # a mean without a closed form that others' scores are averaged over next is kept with their variables
@@ -217,6 +243,11 @@ class FluctuationLaw(GaussianLaw):
         used = [v for v in self.variables if body.has(v)]
         own = sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j]))
         return joint_mean(body, [*used, *others], sp.diag(own, *blocks))
+
+
+def _nests(mean: GaussianMean) -> bool:
+    """Whether a mean is of another one that depends on its variable: its values take long."""
+    return any(inner.has(*f.variables) for f in mean.functions for inner in f.expr.atoms(GaussianMean))
 
 
 def unnested(body: sp.Expr, variables: Sequence[sp.Symbol]) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Matrix]]:

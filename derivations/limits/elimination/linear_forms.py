@@ -150,6 +150,11 @@ def _split(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> sp.Expr:
         )
     if isinstance(said, sp.Max | sp.Min) and len(said.args) == 2:
         first, second = said.args
+        choice = next((a for a in said.args if isinstance(a, sp.Piecewise)), None)
+        if choice is not None:  # as the larger of A and relu(B): the choice comes first
+            other = second if choice is first else first
+            cases = ((said.func(other, value), condition) for value, condition in choice.args)
+            return _split(sp.Piecewise(*cases, evaluate=False), noises)
         sign = 1 if isinstance(said, sp.Max) else -1
         return second + sign * _positive_part(sign * (first - second))
     if isinstance(said, sp.Piecewise) and len(said.args) <= _MOST:

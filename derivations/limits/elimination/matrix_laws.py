@@ -8,13 +8,14 @@ such a row times an independent length, so homogeneous functions have Gaussian m
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import reduce, singledispatch
+from functools import singledispatch
 from itertools import product
 
 import sympy as sp
 from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed, brief, kind_of
+from derivations.gaussian.node import GaussianMean
 from derivations.limits.elimination.attention_laws import AttentionLaw, HeadsLaw
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import (
@@ -83,7 +84,7 @@ class JoinedLaw(GaussianLaw):
 
     def __init__(self, draw: JoinedDraw, evaluate: bool = True) -> None:
         super().__init__(draw, evaluate)
-        self.parts = [GaussianLaw(part, evaluate) for part in draw.parts]
+        self.parts = [GaussianLaw(part, evaluate, keeps=False) for part in draw.parts]
         for law in self.parts:
             law.names, law.zeros = self.names, self.zeros
 
@@ -93,15 +94,36 @@ class JoinedLaw(GaussianLaw):
         for law in self.parts:
             law.with_coefficients(coefficients, moving)
 
-    def own_mean(self, body: sp.Expr) -> sp.Expr:
-        """By a rule for functions of all, such as a maximum; what has none may have a mean over one matrix."""
+    def by_rule(self, body: sp.Expr) -> sp.Expr:
+        """By one for functions of all, such as a maximum; what has none may have a mean over one matrix."""
         try:
-            return super().own_mean(body)
+            return super().by_rule(body)
         except NotClosed as error:
             try:
-                return reduce(lambda left, law: law.mean(left), reversed(self.parts), body)
+                found = self._one_after_the_other(body)
             except NotClosed:
                 raise error from None
+            if found is None:
+                raise
+            return found
+
+    def _one_after_the_other(self, body: sp.Expr) -> sp.Expr | None:
+        """None where that would nest means, whose values take long, and one over all variables can stand for them."""
+        whole = self.unevaluated(body) is not None
+        if whole and not _of_exponentials(body):
+            return None
+        for law in reversed(self.parts):
+            body = law.mean(body)
+            if whole and any(mean.has(*self.variables) for mean in body.atoms(GaussianMean)):
+                return None
+        return body
+
+
+def _of_exponentials(body: sp.Expr) -> bool:
+    """Whether a mean over some variables is likely to leave what has a mean over the others."""
+    return all(isinstance(f, sp.exp | sp.sin | sp.cos) for f in body.atoms(sp.Function)) and not any(
+        power.base.is_Add and power.exp.is_negative for power in body.atoms(sp.Pow)
+    )
 
 
 class OrthogonalLaw(GaussianLaw):

@@ -22,6 +22,10 @@ _SMOOTH = (sp.exp, sp.sin, sp.cos, sp.tanh, sp.cosh, sp.sinh, sp.erf, sp.erfc, s
 Covariance: TypeAlias = Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
 
 
+class _NoRule(DerivationError):
+    """A function of several variables is none that the Gaussian calculus knows."""
+
+
 def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) -> sp.Expr:
     r"""Expectation over centred jointly Gaussian symbols of a polynomial in them.
 
@@ -48,12 +52,15 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
     if not expr.is_polynomial(*noises):
         try:
             return _transcendental_mean(expr, noises, covariance, evaluate)
-        except DerivationError:
+        except DerivationError as error:
             combined = in_linear_forms(expr, noises, covariance)
             if combined is None:
                 raise
             body, table, back = combined
-            return gaussian_mean(body, table, evaluate).xreplace(back)
+            try:
+                return gaussian_mean(body, table, evaluate).xreplace(back)
+            except _NoRule:
+                raise error from None  # in the variables that the caller knows
     total = sp.S.Zero
     for powers, coefficient in sp.Poly(expr, *noises).terms():
         total += coefficient * _moment(tuple(powers), tuple(noises), covariance)
@@ -86,13 +93,15 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
     if not evaluate:  # a sum that is a function of one noise is one function in a node
         below |= {f: sp.Dummy() for f in _factors(expr) if f.is_Add and sum(map(f.has, noises)) == 1}
     back = {name: p for p, name in below.items()}
-    for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)):
-        term = part.xreplace(back)
-        constant, moving = term.as_independent(*noises, as_Add=False)
-        if moving.is_polynomial(*noises):
+    parts = (part.xreplace(back) for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)))
+    terms = [part.as_independent(*noises, as_Add=False) for part in parts]
+    # a term without a rule is seen before closed forms of the others are looked for
+    products = [None if f.is_polynomial(*noises) else _product(f, noises) for _, f in terms]
+    for (constant, moving), product in zip(terms, products, strict=True):
+        if product is None:
             total += constant * gaussian_mean(moving, covariance)
         else:
-            total += constant * _product_mean(moving, noises, covariance, evaluate)
+            total += constant * _product_mean(*product, noises, covariance, evaluate)
     return total
 
 
@@ -102,7 +111,8 @@ def _factors(expr: sp.Expr) -> list[sp.Expr]:
     return [factor for factor in factors if not factor.is_polynomial(*factor.free_symbols)]
 
 
-def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance, evaluate: bool) -> sp.Expr:
+def _product(term: sp.Expr, noises: list[sp.Symbol]) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:
+    """The polynomial, and the functions of one noise each."""
     functions: dict[sp.Symbol, sp.Expr] = {}
     powers = sp.S.One
     for factor in sp.Mul.make_args(term):
@@ -112,15 +122,25 @@ def _product_mean(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
         elif len(inside) == 1:
             functions[inside[0]] = functions.get(inside[0], sp.S.One) * factor
         else:
-            raise DerivationError(
+            raise _NoRule(
                 f"no rule for the joint Gaussian expectation of {brief(term)} in {', '.join(map(str, inside))}: {brief(factor)} is no product of "
                 "functions of one of them each"
             )
     if len(functions) > 2:
-        raise DerivationError(
+        raise _NoRule(
             f"no rule for the joint Gaussian expectation of {brief(term)}: functions of at most two Gaussian variables may be other than "
             f"powers, got {', '.join(map(str, functions))}"
         )
+    return powers, functions
+
+
+def _product_mean(
+    powers: sp.Expr,
+    functions: dict[sp.Symbol, sp.Expr],
+    noises: list[sp.Symbol],
+    covariance: Covariance,
+    evaluate: bool,
+) -> sp.Expr:
     kept = list(functions)
     others = [a for a in noises if a not in functions and powers.has(a)]
     if others and all(map(_is_smooth, functions.values())):

@@ -23,6 +23,7 @@ from derivations import (
 from derivations.backward import jacobian
 from derivations.sums import coordinate_sum, written_out
 from derivations.symbols import width as n
+from numerics.compile import compile_expression
 from numerics.statistics import Estimate, richardson
 from tests.helpers import equal_symbolically
 
@@ -275,3 +276,18 @@ def test_means_inside_cases_keep_their_variance():
         derived = float(written_out(formula, [[sp.Float(v)] for v in x]).evalf())
         assert Estimate.of(seen).test(derived).p_value > 1e-3
         assert Estimate.of(seen).test(1.2 * derived).p_value < 1e-3  # the control
+
+
+@pytest.mark.slow
+def test_means_of_weights_stay_beside_the_variables_of_integrals():
+    # what was read beside an integral's variable left the integral with it, and no number was left of the rate
+    block = ConvBlock(relu, width=2, positions=(2,), filter=(1,), hidden=3, weight_mean=sp.S.Half)
+    layer = jacobian(block).layer
+    rate = layer.sums(layer.variance)
+    x = np.array([[0.5, -0.25], [-1.0, 0.75]])  # neurons by positions
+    derived = compile_expression((), written_out(rate, [[sp.Float(v) for v in row] for row in x]))()
+    # A's entries have the variance 1/3, so that of tr J is the mean of |b|² 1(b·x > 0) 1(b·x' > 0) over both pairs of positions, for a row b of B
+    b = 0.25 + np.random.default_rng(8).standard_normal((400_000, 2)) / np.sqrt(2)
+    estimate = Estimate.of(((b @ x > 0).sum(axis=1) ** 2) * (b**2).sum(axis=1))
+    assert estimate.test(float(derived)).p_value > 1e-3
+    assert estimate.test(1.02 * float(derived)).p_value < 1e-3

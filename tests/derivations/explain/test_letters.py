@@ -26,8 +26,10 @@ from derivations.symbols import width as n
 
 NARROW = ResNet(relu, width=n, inputs=2)
 WIDE = {
-    "a mean inside": MLPBlock(gelu, width=n, bias_variance=1, weight_mean=sp.Rational(1, 2)),
-    "expectations": Network("x + eps*A((0 < B(x) < 1)*x)", width=n, inputs=2),
+    "a mean inside": lambda: derive(MLPBlock(gelu, width=n, bias_variance=1, weight_mean=sp.Rational(1, 2))),
+    "expectations": lambda: derive(Network("x + eps*A((0 < B(x) < 1)*x)", width=n, inputs=2)),
+    "a sum under a root": lambda: derive(ResNet("x*tanh(x)", width=3)),
+    "a factor in a sum": lambda: jacobian(ConvBlock(relu, width=n, positions=(2,), filter=(1,))),
 }
 
 
@@ -74,10 +76,12 @@ def test_the_state_has_one_letter_on_both_sides(recipe):
     assert "x_j" in str(d.limit.covariance[0, 0])  # the control: in SymPy's own text it is the symbol of the result
 
 
-@pytest.mark.parametrize("name", [pytest.param("a mean inside", marks=pytest.mark.slow), "expectations"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("a mean inside", "a factor in a sum"))) for n in WIDE]
+)
 def test_lines_that_are_too_wide_get_letters_for_their_parts(name):
     """And what the letters stand for, put back, is the derivation as it was."""
-    steps = derive(WIDE[name]).steps
+    steps = WIDE[name]().steps
     assert not all(fits([row]) for step in steps if step.lines for row in widest(step))  # the control
     shown = fitting(steps)
     for before, after in zip(steps, shown, strict=True):

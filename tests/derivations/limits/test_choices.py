@@ -51,6 +51,18 @@ def test_the_noise_is_that_of_drawn_matrices(text):
     assert (abs(met - 1.2 * derived) > 4.5 * error).any()
 
 
+def test_the_larger_of_two_of_which_one_chooses_already():
+    a, b = np.random.default_rng(7).normal(size=(2, 400_000))
+    for text, drawn in (
+        ("max(relu(A(x)), B(x))", np.maximum(np.maximum(a, 0), b)),
+        ("min(B(x), relu(A(x)))", np.minimum(np.maximum(a, 0), b)),
+    ):
+        limit = derive(Network(f"x + eps*C({text})", width=sp.oo, inputs=1)).limit
+        value, squares = float(limit.drift[0].subs(limit.states[0], 1)), drawn**2
+        assert abs(squares.mean() - value) < 4.5 * squares.std() / np.sqrt(len(squares))
+        assert abs(squares.mean() - 1.1 * value) > 4.5 * squares.std() / np.sqrt(len(squares))
+
+
 _PAIR = np.array([[0.7, 0.5], [-1.1, -0.6], [0.4, 0.9]])
 _MEETING = {
     "max(A(x), B(x))": lambda a, b: np.maximum(a(0), b(0)),
@@ -59,23 +71,27 @@ _MEETING = {
     "abs(A(x) - B(relu(x)))": lambda a, b: abs(a(0) - b(1)),
     "silu(A(x) + B(x))": lambda a, b: (a(0) + b(0)) / (1 + np.exp(-a(0) - b(0))),
     "tanh(A(x) + A(relu(x)))": lambda a, b: np.tanh(a(0) + a(1)),
+    "tanh(A(x)*B(x))": lambda a, b: np.tanh(a(0) * b(0)),
+    "A(x)/(1 + exp(-B(x)*A(tanh(x))))": lambda a, b: a(0) / (1 + np.exp(-b(0) * a(2))),
+    "exp(-(A(x) - B(x))**2)": lambda a, b: np.exp(-((a(0) - b(0)) ** 2)),
 }
 
 
 @pytest.mark.parametrize("text", _MEETING)
 def test_what_matrices_put_out_may_meet_in_a_function(text):
     rng, samples = np.random.default_rng(8), 60_000
-    reads = [_PAIR, np.maximum(_PAIR, 0)]
+    reads = [_PAIR, np.maximum(_PAIR, 0), np.tanh(_PAIR)]
     first, second = (rng.normal(size=(samples, 3)) / np.sqrt(3) for _ in range(2))
     hidden = _MEETING[text](lambda k: first @ reads[k], lambda k: second @ reads[k])
     squares, products = hidden[:, 0] ** 2, hidden[:, 0] * hidden[:, 1]
-    derived = [limit_at(Network(f"x + eps*C({text})", width=3, inputs=2), _PAIR)[1][0, :2]]
-    if all(
-        word not in text for word in ("relu", "silu")
-    ):  # at infinite width the mean of ReLU's products is another number
+    narrow = derive(Network(f"x + eps*C({text})", width=3, inputs=2)).limit
+    of_states = compile_expression(narrow.states, [narrow.covariance[0, k] for k in (0, 1)])
+    derived = [[float(value) for value in of_states(*_PAIR.ravel())]]
+    # at infinite width the means of these functions' products are other numbers
+    if all(word not in text for word in ("relu", "silu", "tanh(x)")):
         limit = derive(Network(f"x + eps*C({text})", width=sp.oo, inputs=2)).limit
-        at = dict(zip(limit.states, (_PAIR.T @ _PAIR / 3)[[0, 0, 1], [0, 1, 1]], strict=True))
-        derived.append([float(e.subs(at).evalf(8)) for e in limit.drift[:2]])
+        at = (_PAIR.T @ _PAIR / 3)[[0, 0, 1], [0, 1, 1]]
+        derived.append([float(value) for value in compile_expression(limit.states, list(limit.drift[:2]))(*at)])
     for value, drawn in zip(np.transpose(derived), (squares, products), strict=True):
         error = drawn.std() / np.sqrt(samples)
         assert (abs(drawn.mean() - value) < 4.5 * error).all()

@@ -23,6 +23,7 @@ from derivations.language import (
 from derivations.symbols import state as x
 from derivations.symbols import step as eps
 from numerics import simulate_network
+from numerics.compile import compile_expression
 from numerics.compile.joint_means import joint_gaussian_mean
 from numerics.compile.programs import compiled_program
 from numerics.networks import DRAWINGS
@@ -184,3 +185,12 @@ def test_a_mean_with_parameters_asks_for_numbers():
         joint_gaussian_mean(joint_mean(1 / (1 + sp.exp(z[0] - z[1])), z[:2], [[s, 0], [0, s]]))
     with pytest.raises(ValueError, match="which has kinks"):
         joint_mean(sp.Abs(z[0] - z[1]), z[:2], [[1, 0], [0, 1]])
+
+
+def test_values_of_joint_means_move_continuously_where_variances_meet():
+    node = joint_mean(sp.tanh(z[0] * z[2]) * sp.tanh(z[1] * z[3]), z[:4], sp.Matrix(4, 4, sp.symbols("c:16")))
+    values = compile_expression(sp.symbols("c:16"), node)
+    block = lambda k: np.kron(np.eye(2), [[1 + k, 0.5], [0.5, 1]]).ravel()  # noqa: E731
+    middle, *beside = (float(values(*block(k))) for k in (0.0, -1e-7, 1e-7))
+    assert np.allclose(beside, middle, atol=1e-8, rtol=0)  # eigenvectors, which turn here, move it by 1e-4
+    assert abs(float(values(*block(0.1))) - middle) > 1e-4  # the control
