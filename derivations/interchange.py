@@ -57,7 +57,8 @@ def _written(part: Any) -> Any:
     if isinstance(part, LazyCovariance):
         raise TypeError("a covariance is read before it is written")
     if isinstance(part, sp.MatrixBase):
-        return [[entry(e) for e in row] for row in part.tolist()]
+        once = cache(entry)  # a covariance holds most of its entries twice
+        return [[once(e) for e in row] for row in part.tolist()]
     if isinstance(part, tuple):
         return [entry(e) for e in part]
     return entry(part)

@@ -70,6 +70,12 @@ class End:
     sticky: Condition = sp.false
 
     @property
+    def recurrent(self) -> Condition:
+        """The process comes back from here for ever, in a time of finite mean: what a stationary law asks of both ends."""
+        back = sp.And(self.attainable, self.returns)
+        return sp.And(self.light, sp.Or(sp.Not(self.attracting), back))
+
+    @property
     def kinds(self) -> dict[str, Condition]:
         """Feller's classes that can occur, each with the parameters for which it does."""
         reach, enter = self.attainable, self.enterable

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from derivations.calculus.boundaries import End, classify
+from derivations.calculus.boundaries import classify
 from derivations.calculus.exit_integrals import ExitIntegrals
 from derivations.calculus.finiteness import Condition, roots, tidy_condition
 from derivations.calculus.intervals import coefficients, zeros_between
@@ -62,7 +62,7 @@ def stationary(process: Diffusion, interval: Interval | None = None) -> Stationa
     ends = interval if interval is not None else (process.domain.inf, process.domain.sup)
     _require_one_piece(process, *ends, Piece(*ends, x).interior())
     both = classify(process, interval)
-    condition = tidy_condition(sp.And(*map(_recurrent, both)))
+    condition = tidy_condition(sp.And(*(end.recurrent for end in both)))
     held = [end.point for end in both if sp.And(end.attainable, end.sticky, condition) != sp.false]
     if held:
         raise NoClosedForm(
@@ -93,11 +93,6 @@ def _require_one_piece(process: Diffusion, low: sp.Expr, high: sp.Expr, inside: 
             f"the noise vanishes at {process.states[0]} = {', '.join(map(str, zeros))}, between {low} and {high}: the process does not cross "
             "it by its noise; give ends between which it does not vanish"
         )
-
-
-def _recurrent(end: End) -> Condition:
-    back = sp.And(end.attainable, end.returns)
-    return sp.And(end.light, sp.Or(sp.Not(end.attracting), back))
 
 
 def _shaped(process: Diffusion, interval: Interval) -> sp.Expr | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.calculus.boundaries import classify, explosion
-from derivations.calculus.finiteness import Condition
+from derivations.calculus.finiteness import Condition, tidy_condition
 from derivations.calculus.speed import speed_density
 from derivations.diffusion import Diffusion
 
@@ -32,7 +32,7 @@ class Settling:
 
 
 def settling(process: Diffusion) -> Settling:
-    r"""Scale and speed at 0 and at infinity; where the speed density has finite mass, it is that of the stationary law.
+    r"""Scale and speed at 0 and at infinity; where no end is left for ever and the speed density has finite mass, it is the stationary law's.
 
     Raises
     ------
@@ -45,10 +45,13 @@ def settling(process: Diffusion) -> Settling:
     >>> found = settling(Diffusion((v,), [2 * v * (1 - v)], [[2 * v**2]], sp.Interval.open(0, sp.oo)))
     >>> found.explodes, found.stationary, found.gamma
     (False, True, (1, 2))
+    >>> found = settling(Diffusion((v,), [v**3 + v], [[v**4 + v**2]], sp.Interval.open(0, sp.oo)))  # the mass is finite too
+    >>> found.explodes, found.stationary
+    (True, False)
     """
     (v,) = process.states
     left, right = classify(process)
-    stationary = sp.And(left.light, right.light)
+    stationary = tidy_condition(sp.And(left.recurrent, right.recurrent))
     gamma = None
     if stationary != sp.false:
         density = speed_density(process, (sp.S.Zero, sp.oo))

@@ -147,6 +147,8 @@ def factored(expr: sp.Expr) -> sp.Expr:
     >>> x = sp.Symbol("x", real=True)
     >>> factored(sp.Piecewise((0, x < -3), (x**2 + 6 * x + 9, True)))
     Piecewise((0, x < -3), ((x + 3)**2, True))
+    >>> factored(9 * sp.Piecewise((0, x < -3), (x**2 + 6 * x + 9, True)))
+    9*Piecewise((0, x < -3), ((x + 3)**2, True))
     >>> factored(1 + sp.exp(17 * x / 5)), factored(1 + 2 * sp.exp(x) + sp.exp(2 * x))
     (exp(17*x/5) + 1, (exp(x) + 1)**2)
     """
@@ -157,7 +159,8 @@ def factored(expr: sp.Expr) -> sp.Expr:
         return split_over_roots(expr)
     found = with_constants_named(sp.factor, whole).xreplace({name: power for power, name in names.items()})
     powers = (factor.as_base_exp() for factor in sp.Mul.make_args(found))
-    return sp.Mul(*(split_over_roots(base) ** power for base, power in powers))
+    parts = ((factored(base) if isinstance(base, sp.Piecewise) else split_over_roots(base), p) for base, p in powers)
+    return sp.Mul(*(base**power for base, power in parts))
 
 
 def _exponentials_named(expr: sp.Expr) -> tuple[sp.Expr, dict[sp.Expr, sp.Dummy]]:

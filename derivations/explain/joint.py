@@ -13,7 +13,7 @@ from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.limits.elimination.labels import Exchange
 from derivations.limits.gram import generic_entries, upper
-from derivations.limits.joint_moments import JointMoments
+from derivations.limits.joint_moments import JointMoments, gathered
 from derivations.notation.nodes import Distribution, Juxtaposed, covariance_of, expected, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term, equation
@@ -70,12 +70,12 @@ def moment_step(moments: JointMoments, is_flow: bool) -> Step:
     pairs, v, exchange = upper(moments.matrix.rows), moments.matrix, Exchange.of(moments.chain.program)
     alike = len(pairs) > _FEW  # of many coordinates those entries are shown that say all
     shown = exchange.different(pairs) if alike else pairs
-    lines = [equation(expected(Juxtaposed(letter("Delta"), v[p]), _V), sp.factor(moments.moved(*p))) for p in shown]
+    lines = [equation(expected(Juxtaposed(letter("Delta"), v[p]), _V), gathered(moments.moved(*p))) for p in shown]
     if not is_flow:
         after = {p: sp.Symbol(f"{v[p].name}'", real=True) for p in pairs}
         every = [(i, k) for i in range(len(pairs)) for k in range(i, len(pairs))]
         both = [(pairs[i], pairs[k]) for i, k in (generic_entries(pairs, exchange) if alike else every)]
-        lines += [equation(covariance_of(after[p], after[q], _V), sp.factor(moments.spread(p, q))) for p, q in both]
+        lines += [equation(covariance_of(after[p], after[q], _V), gathered(moments.spread(p, q))) for p, q in both]
     vanishes = " Over so many layers it vanishes." if is_flow else ""
     given: Words = ("Given ", _V, " the neurons are independent ", Distribution("N", sp.S.Zero, _V),
                     " vectors over the inputs. One layer moves V by",

@@ -40,6 +40,7 @@ from derivations.limits.elimination.together import taken
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.lasting import corrector, moving, remembered
 from derivations.limits.meanfield import mean_symbols
+from derivations.limits.recentred import Recentred, reads_linearly, recentred
 from derivations.symbols import step
 
 _UNDEFINED = (sp.nan, sp.zoo, sp.oo, -sp.oo)
@@ -132,10 +133,29 @@ class GramChain:
         return sp.cancel(size / draw.dimension)
 
     @cached_property
-    def after(self) -> tuple[Series, ...]:
-        """The new state of a generic neuron, for each input."""
+    def _said(self) -> tuple[Series, ...]:
+        """The new state of a generic neuron, for each input, as the program has it."""
         e = self.expansion
         return tuple((d[0] + x, *d[1:]) for d, x in zip(e.increment, e.states, strict=True))
+
+    @cached_property
+    def _recentred(self) -> tuple[Recentred, ...] | None:
+        """Without its own average, where the program takes that from it."""
+        drawn = [random for v, random in self._neuron.items() if random is not None and self._moves(v)]
+        if not self.centred or self.directions or any(type(random) is not Draw for random in drawn):
+            return None
+        states = self.expansion.states
+        found = [recentred(series, _opened, self._neuron, states, self._average) for series in self._said]
+        every = tuple(f for f in found if f is not None)
+        return every if len(every) == len(found) else None
+
+    def _moves(self, variable: sp.Symbol) -> bool:
+        return any(term.has(variable) for series in self._said for term in series)
+
+    @property
+    def after(self) -> tuple[Series, ...]:
+        """The new state of a generic neuron, for each input, in what the limit depends on."""
+        return self._said if self._recentred is None else tuple(one.series for one in self._recentred)
 
     @cached_property
     def _neuron(self) -> dict[sp.Symbol, Random | None]:
@@ -198,8 +218,10 @@ class GramChain:
         linear, left = self._split[a]
         refusal = NotClosed(
             "the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the "
-            f"part {next((term for term, c in zip(self.after[a], left, strict=True) if c != 0), '')}"
+            f"part {next((term for term, c in zip(self._said[a], left, strict=True) if c != 0), self._said[a][0])}"
         )
+        if not self.keeps_all and not self._is_as_recentred(a):
+            raise refusal
         if not self.keeps_all:
             if any(left) or any(isinstance(self._neuron[v], Coins) and any(c) for v, c in linear.items()):
                 raise refusal
@@ -221,6 +243,14 @@ class GramChain:
                 mean = self._mean_given(opened)
                 if not is_affine(mean, self.expansion.states):
                     raise refusal
+
+    def _is_as_recentred(self, a: int) -> bool:
+        """Whether a layer that does not keep the whole state may be without its own average; one without drawn numbers at order 0 projects only."""
+        if self._recentred is None:
+            return True
+        drawn = [v for v, random in self._neuron.items() if random is not None]
+        projects = not self._said[a][0].has(*drawn) if drawn else True
+        return self._recentred[a].whole and (projects or reads_linearly(self.program))
 
     def _mean_given(self, opened: sp.Expr) -> sp.Expr:
         """Of a function of a neuron given its state."""

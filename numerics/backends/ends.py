@@ -34,6 +34,7 @@ from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
 from numerics.backends.rewrites import cancelling_sums, stable_logarithms
 from numerics.backends.sizes import may_fail
+from numerics.backends.variables import variables
 
 Function = Callable[[Any], Any]
 Truth = Callable[[mpmath.mpf], tuple[mpmath.mpf, Callable[[], mpmath.mpf]]]
@@ -53,7 +54,7 @@ _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
 _PROBES = (1.52, 2.87, 3, 4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)
 _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
 _MANY = (60, 500)  # digits of the truth there
-_ORDERS = (4, 8)  # of cancellation close to 0 that digits make up for
+_ORDERS = (2, 4, 8)  # of cancellation close to 0 that digits make up for, as many as agree with those before
 _GONE_DIGITS = 700
 _CUT = 10**9
 _LONGEST = 10_000  # binary digits of an angle before its point
@@ -117,8 +118,8 @@ def safe_ends(expr: sp.Expr, naive: Naive) -> sp.Expr:
     """
     if isinstance(expr, GaussianMean):
         return expr  # whose value is computed in many digits, or by panels of its own
-    if len(expr.free_symbols) == 1 and isinstance(expr, sp.Expr) and not expr.has(Where, GaussianMean):
-        (variable,) = expr.free_symbols
+    if len(found := variables(expr)) == 1 and isinstance(expr, sp.Expr) and not expr.has(Where, GaussianMean):
+        (variable,) = found
         if variable.is_extended_real and written_size(expr) <= _MOST_OPERATIONS:
             return _mended(expr.xreplace({variable: X}), naive).xreplace({X: variable})
     return _by_parts(expr, naive)
@@ -323,15 +324,18 @@ def _holds(written: Function, truth: Function, side: Side) -> bool:
     """Whether a formula in doubles is right all the way to 0, by many digits alone: an expansion takes longer."""
 
     def certain(point: mpmath.mpf) -> tuple[mpmath.mpf, Callable[[], mpmath.mpf]]:
-        values = []
+        before = mp.zero
         for orders in _ORDERS:
+            value = mp.zero  # where an exponential is too large
             with mp.workdps(_MANY[0] - orders * int(mp.log10(abs(point)))), suppress(TooLarge):
-                values.append(truth(point))
-        less, more = values  # none where an exponential is too large
-        # what cancels to an order beyond these digits leaves 0, or noise
-        if not (less and more) or mp.im(more) or abs(less - more) > _SHARE * abs(more):
-            raise ArithmeticError("not known by these digits")
-        return more, lambda: mp.zero
+                value = truth(point)
+            if mp.im(value):
+                break
+            # what cancels to an order beyond these digits leaves 0, or noise
+            if before and value and abs(before - value) <= _SHARE * abs(value):
+                return value, lambda: mp.zero
+            before = value
+        raise ArithmeticError("not known by these digits")
 
     try:
         return _failure(written, certain, side, sp.Rational(1, 2)) is None

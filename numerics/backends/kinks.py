@@ -59,7 +59,9 @@ def guarded_branches(expr: sp.Expr) -> sp.Expr:
     Where(x > 0, log(Where(x > 0, x, 1)), 0)
     """
     expr = expr.replace(lambda node: isinstance(node, sp.Heaviside), _step)
-    expr = expr.replace(lambda node: isinstance(node, sp.Mul) and bool(node.atoms(sp.Piecewise)), _moved_inside)
+    expr = expr.replace(
+        lambda node: isinstance(node, sp.Mul) and any(isinstance(f, sp.Piecewise) for f in node.args), _moved_inside
+    )
     return expr.replace(lambda node: isinstance(node, sp.Piecewise), _guarded)
 
 

@@ -18,6 +18,7 @@ from derivations.errors import DerivationError
 from derivations.piecewise import Point, analyse
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import Unknown
+from numerics.backends.variables import variables
 
 _MOST_OPERATIONS = 120  # of a formula that is looked at
 _TERMS = 12
@@ -41,9 +42,9 @@ def exact_limits(expr: sp.Expr) -> sp.Expr:
     expr = as_quotients(expr)
     if not (isinstance(expr, sp.Expr | ExprCondPair) and may_be_singular(expr)):
         return expr
-    if isinstance(expr, sp.Expr) and len(expr.free_symbols) == 1:
+    if isinstance(expr, sp.Expr) and len(variables(expr)) == 1:
         (variable,) = expr.free_symbols
-        branches = [_branch(expr, variable, point) for point in removable(expr, variable)]
+        branches = [_branch(expr, variable, *found) for found in removable(expr, variable)]
         if branches:
             return sp.Piecewise(*branches, (expr, True), evaluate=False)
     return expr.func(*map(exact_limits, expr.args)) if expr.args else expr
@@ -75,35 +76,57 @@ def may_be_singular(expr: sp.Expr) -> bool:
     )
 
 
-def removable(expr: sp.Expr, variable: sp.Symbol) -> Iterator[Point]:
-    """Removable points at rational numbers, which are the only ones that numbers of a computer reach."""
+def removable(expr: sp.Expr, variable: sp.Symbol) -> Iterator[tuple[sp.Rational, sp.Expr]]:
+    """Points without a value between finite limits, and the value there: the limit, or the mean of two where a sign that jumps is 0.
+
+    Rational numbers, which are the only ones that numbers of a computer reach.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> list(removable(x * sp.log(sp.Abs(x)), x)), list(removable(sp.diff(sp.sin(x) ** 2 / sp.Abs(x), x), x))
+    ([(0, 0)], [(0, 0)])
+    """
     if written_size(expr) <= _MOST_OPERATIONS and variable.is_extended_real:
         yield from _removable(expr.xreplace({variable: _X}))
 
 
 @lru_cache(maxsize=512)
-def _removable(expr: sp.Expr) -> tuple[Point, ...]:
+def _removable(expr: sp.Expr) -> tuple[tuple[sp.Rational, sp.Expr], ...]:
     try:
-        return tuple(p for p in analyse(expr, _X).removable if p.value.is_Rational)
+        known = analyse(expr, _X)
     except (DerivationError, ValueError, TypeError, NotImplementedError, RecursionError):
         return ()  # what the analysis does not know stays as it is
+    found = [(p.value, sp.sympify(p.limit)) for p in known.removable]
+    found += [(p.value, sp.Add(*p.limits) / 2) for p in known.jumps if None not in p.limits and _is_at_a_sign(expr, p)]
+    return tuple((at, value) for at, value in found if at.is_Rational and value.is_finite)
 
 
-def _branch(expr: sp.Expr, variable: sp.Symbol, point: Point) -> tuple[sp.Expr, sp.Basic]:
+def _is_at_a_sign(expr: sp.Expr, point: Point) -> bool:
+    """Whether a formula without a value at a jump holds a sign that is 0 there, as slopes at kinks do; |x|/x does not."""
+    at = {_X: point.value}
+    try:
+        turns = any(node.args[0].xreplace(at).is_zero for node in expr.atoms(sp.sign, sp.Heaviside))
+        return turns and bool(expr.xreplace(at).has(sp.nan, sp.zoo, sp.oo))
+    except (TypeError, ValueError):
+        return False  # a maximum of what is no number there
+
+
+def _branch(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational, value: sp.Expr) -> tuple[sp.Expr, sp.Basic]:
     polynomial = None if expr.has(*_KINKED) else _polynomial(expr, variable, point)
     if polynomial is None:
-        return sp.sympify(point.limit), sp.Eq(variable, point.value)
-    return polynomial, sp.And(variable > point.value - _NEAR, variable < point.value + _NEAR)
+        return value, sp.Eq(variable, point)
+    return polynomial, sp.And(variable > point - _NEAR, variable < point + _NEAR)
 
 
-def _polynomial(expr: sp.Expr, variable: sp.Symbol, point: Point) -> sp.Expr | None:
+def _polynomial(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> sp.Expr | None:
     """The first terms of the expansion, if it is one of whole powers and the same from both sides."""
     try:
-        above, below = (expansion_at(expr, variable, point.value, side, (_TERMS,)) for side in (1, -1))
+        above, below = (expansion_at(expr, variable, point, side, (_TERMS,)) for side in (1, -1))
     except Unknown:
         return None
     powers = {*above.terms, *below.terms}
     same = all(p.is_Integer and p >= 0 and above.terms.get(p, 0) == (-1) ** p * below.terms.get(p, 0) for p in powers)
     if not same or above.growth or not above.terms:
         return None
-    return sp.Add(*(c * (variable - point.value) ** p for p, c in above.terms.items()))
+    return sp.Add(*(c * (variable - point) ** p for p, c in above.terms.items()))

@@ -41,6 +41,7 @@ _TWINS = {
 }
 
 
+_DOUBLE = np.dtype(float)
 #: Whole numbers up to here are doubles.
 _EXACT = 2**53
 _LARGEST = 10**300
@@ -130,7 +131,8 @@ def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:
     @wraps(function)
     def on_arrays(*arguments: Any) -> tuple[np.ndarray, ...]:
         arrays = [np.asarray(argument, dtype=float) for argument in arguments]
-        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        shapes = {array.shape for array in arrays} - {()}
+        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         # beyond the double range a value is infinite, which is what rounding to double means
         with np.errstate(over="ignore", under="ignore"):
             values = function(*arrays)
@@ -140,10 +142,14 @@ def _wrap(function: Function) -> Callable[..., tuple[np.ndarray, ...]]:
 
 
 def _shaped(value: Any, shape: tuple[int, ...], arguments: list[np.ndarray]) -> np.ndarray:
-    array = real_numbers(value)
-    if array.shape == shape and not any(array is argument for argument in arguments):
-        return array[()] if not shape else array
-    return np.array(np.broadcast_to(array, shape))[()]  # a copy that the caller may write to
+    if isinstance(value, int | float) and shape:  # a number: broadcasting takes as long as a short formula
+        return np.full(shape, value, dtype=float)
+    array = value if type(value) is np.ndarray and value.dtype == _DOUBLE else real_numbers(value)
+    if array.shape != shape:
+        return np.array(np.broadcast_to(array, shape))  # a copy that the caller may write to
+    if not shape:
+        return array[()]
+    return array.copy() if any(array is argument for argument in arguments) else array
 
 
 @cache

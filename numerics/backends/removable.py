@@ -20,9 +20,11 @@ from mpmath import mp
 from derivations.evaluation import in_mpmath
 from numerics.backends.kinks import Where
 from numerics.backends.limits import as_quotients, may_be_singular, removable
+from numerics.backends.variables import variables
 
 _TERMS, _POINTS = 16, 64  # of the polynomial; on the circle
 _DIGITS, _MANY_DIGITS = 60, 200
+_FEW = 3  # points at which a formula of which all terms cancel is asked again
 _RADII = tuple(mpmath.mpf(2) ** -k for k in (1, 2, 4, 6, 9))
 _BITS = 58  # of the last two coefficients, which are left out of the estimate, relative to the first
 _NOT_ANALYTIC = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise, sp.re, sp.im, sp.arg, sp.conjugate, Where)
@@ -66,7 +68,7 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
     expr = as_quotients(expr)
     if not may_be_singular(expr):
         return expr
-    if len(expr.free_symbols) == 1:
+    if len(variables(expr)) == 1:
         found = tuple(local for at in _candidates(expr) if (local := _local(expr, at)))
         if found:
             return _joined(expr, found)
@@ -80,10 +82,9 @@ def removable_points(expr: sp.Expr) -> sp.Expr:
 def _with_limits(expr: sp.Expr) -> sp.Expr:
     """Limits where there is no series: at the point alone."""
     (variable,) = expr.free_symbols
-    points = tuple(removable(expr, variable))
-    for point in points:
-        at = sp.Eq(variable, point.value)
-        expr = Where(at, point.limit, expr.xreplace({variable: Where(at, point.value + 1, variable)}))
+    for point, value in tuple(removable(expr, variable)):
+        at = sp.Eq(variable, point)
+        expr = Where(at, value, expr.xreplace({variable: Where(at, point + 1, variable)}))
     return expr
 
 
@@ -92,7 +93,7 @@ def grouped(expr: sp.Expr) -> Iterator[sp.Expr]:
     if not (expr.is_Add or expr.is_Mul):
         yield from expr.args
         return
-    key: Callable[[sp.Expr], str] = lambda a: str(next(iter(a.free_symbols))) if len(a.free_symbols) == 1 else ""  # noqa: E731
+    key: Callable[[sp.Expr], str] = lambda a: str(next(iter(variables(a)))) if len(variables(a)) == 1 else ""  # noqa: E731
     groups = [(name, tuple(members)) for name, members in groupby(sorted(expr.args, key=key), key)]
     for name, members in groups:
         if name and 1 < len(members) < len(expr.args):
@@ -180,6 +181,10 @@ def _taylor(
         return mp.fsum(value * z**-n for value, z in zip(values, circle, strict=True)) / _POINTS
 
     size = max(abs(v) for v in values)
+    with mp.workdps(2 * _DIGITS):
+        left = mp.mpf(10) ** (-_DIGITS // 2)
+        if all(abs(function(at + radius * z)) <= left * abs(v) for z, v in zip(circle[:_FEW], values, strict=False)):
+            return (sp.S.Zero,), sp.Float(radius, 20)  # all terms cancel, and what was left was rounding
     rounding = size * mp.mpf(10) ** -15
     negative = [abs(coefficient(-n)) for n in range(1, _TERMS)]
     scaled = [coefficient(n) for n in range(_TERMS)]

@@ -27,6 +27,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
 
 from numerics.backends.kinks import Where
+from numerics.backends.variables import variables
 
 
 class ErrorTail(sp.Function):
@@ -44,7 +45,7 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
     >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
     (ErrorTail(-x), -expm1(-2*x)/2)
     """
-    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(node.free_symbols), _join)
+    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(variables(node)), _join)
 
 
 def _join(total: sp.Add) -> sp.Expr:
@@ -171,7 +172,7 @@ def differences_of_several(expr: sp.Expr) -> sp.Expr:
     >>> differences_of_several(sp.sqrt(x**2 + y**2) - sp.Abs(x))
     y**2/Where(sqrt(x**2 + y**2) + Abs(x) > 0, sqrt(x**2 + y**2) + Abs(x), 1)
     """
-    return expr.replace(lambda node: isinstance(node, sp.Add) and len(node.free_symbols) > 1, _difference)
+    return expr.replace(lambda node: isinstance(node, sp.Add) and len(variables(node)) > 1, _difference)
 
 
 def _difference(total: sp.Add) -> sp.Expr:

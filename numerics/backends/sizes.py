@@ -18,6 +18,7 @@ from sympy.codegen.numpy_nodes import logaddexp
 from numerics.backends.exponentials import LogCosh
 from numerics.backends.kinks import Where
 from numerics.backends.rewrites import ErrorTail
+from numerics.backends.variables import variables
 
 _POWERS = (1020, 820, 600, 450, 340, 250, 180, 130, 90, 65, 45)
 _MIDDLE = (
@@ -96,7 +97,7 @@ class _Sizes:
     def _work(self, expr: sp.Expr) -> Size:
         if expr == self.variable:
             return self.at
-        if not expr.free_symbols:
+        if not variables(expr):
             return _number(expr)
         if isinstance(expr, Where):
             point = self.at.sign * sp.Integer(2) ** sp.Rational(str(self.at.true))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -41,19 +42,25 @@ class CompiledFunction:
     backend: Backend
     points: int = 0
     _function: Function = field(init=False, repr=False, compare=False)
+    _flat: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_arguments(self.arguments)
         object.__setattr__(
             self, "_function", _compile(self.arguments, tuple(_entries(self.expression)), self.backend, self.points)
         )
+        flat = isinstance(self.expression, tuple) and not any(
+            isinstance(part, tuple | sp.MatrixBase) for part in self.expression
+        )
+        object.__setattr__(self, "_flat", flat)
 
     def __call__(self, *values: Any) -> Any:
         """Evaluate at numbers or arrays that broadcast against each other; matrices add their two axes at the end."""
         if len(values) != len(self.arguments):
             raise TypeError(f"expected {len(self.arguments)} arguments {self.arguments}, got {len(values)}")
         try:
-            return _assemble(self.expression, iter(self._function(*values)))
+            found = self._function(*values)
+            return tuple(found) if self._flat else _assemble(self.expression, iter(found))
         except TypeError as error:
             if type(error).__name__ != "TracerArrayConversionError":  # JAX's, which may not be installed
                 raise
@@ -155,6 +162,8 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
         inner = _compile((*arguments, *names.values()), every, backend, points)
         grouped = GroupedMeans(means, arguments, points)
         return lambda *values: inner(*values, *grouped(*values))
+    if backend.name == "numpy" and len(once := tuple(dict.fromkeys(entries))) < len(entries):
+        return _repeated(_compile(arguments, once, backend, points), [once.index(entry) for entry in entries])
     dummies = [_dummy(index) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
@@ -162,22 +171,36 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
         # what a node with bound variables holds is no number that could be shared
         bound = any(entry.has(sp.Lambda) for entry in written)
 
-        def printed(names: Mapping[str, Any]) -> Function:
-            shares = backend.shares and not bound
-            return sp.lambdify(
-                dummies, written, modules=[dict(names)], printer=backend.printer(), cse=shares, docstring_limit=0
-            )
-
-        function = printed(backend.modules())
+        function = sp.lambdify(
+            dummies,
+            written,
+            modules=[dict(backend.modules())],
+            printer=backend.printer(),
+            cse=backend.shares and not bound,
+            docstring_limit=0,
+        )
         if backend.extended is not None and not bound and any(map(may_leave_doubles, written)):
-            extended = cache(partial(lambda names: printed(names()), backend.extended))
-            function = in_doubles_first(function, lambda *values: extended()(*values))
+            code, names = function.__code__, function.__globals__ | backend.extended()
+            function = in_doubles_first(function, FunctionType(code, names))
         return backend.wrap(function)
     except (PrintMethodNotImplementedError, KeyError) as error:
         raise ValueError(
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             f"give an expression in elementary functions, or use the {'numpy' if backend.name == 'mpmath' else 'mpmath'} backend"
         ) from error
+
+
+def _repeated(function: Function, places: Sequence[int]) -> Function:
+    """A function with some of its values more than once, as a covariance has them, each an array of its own."""
+    copied = [place in places[:k] for k, place in enumerate(places)]
+
+    def call(*values: Any) -> tuple[Any, ...]:
+        found = function(*values)
+        return tuple(
+            found[place].copy() if again else found[place] for place, again in zip(places, copied, strict=True)
+        )
+
+    return call
 
 
 @cache

@@ -6,6 +6,7 @@ and rounded once: that is what keeps :math:`t \to 0` and large starts accurate.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache, singledispatch
 
 import mpmath
@@ -54,7 +55,7 @@ def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) ->
         With pdf, logpdf, cdf, logcdf, sf, logsf, ppf, isf, rvs, mean, var, std, moment, stats, median, interval, entropy, expect,
         support, atoms. Moments that are not finite at t are infinite; ``law.finite_until(k)`` says from which time on. Functions of
         x are those at a state that differs from x by a few roundings of x and of its Lamperti coordinate. Where all of a law rounds
-        to one double it is an atom there, and ``remark`` says so.
+        to one double it is an atom there, and ``remark`` says so; it says too how much of a law lies within a few doubles of an end.
 
     Raises
     ------
@@ -89,17 +90,37 @@ def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) ->
 
 
 def _remark(found: tuple[Measure, ...], part: Law) -> str:
-    """What to say where doubles show an atom and the law has none."""
+    """What to say where doubles show an atom and the law has none, or lies beside an end where they tell no two states apart."""
     places = {float(atom.location) for atom in part.atoms if atom.location.is_number}
     shown = [m.location for m in found if isinstance(m, PointMass) and m.mass > 0 and m.location not in places]
-    if not shown or isinstance(part, FrozenLaw):
+    if isinstance(part, FrozenLaw):
         return ""
+    if not shown:
+        return "; ".join(said for m in found if m.mass > 0 and not isinstance(m, PointMass) for said in _crowded(m))
     if not np.isfinite(shown).all():
         return "the law has outgrown doubles: what lies beyond them is a point mass at infinity"
     return (
         f"the law is narrower than doubles resolve: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
         "the nearest double; moments with a closed form are those of the exact law"
     )
+
+
+_BESIDE = 64  # doubles beside an end whose coordinates have few digits
+_CROWDED = 1e-6  # mass there that is said
+
+
+def _crowded(measure: Measure) -> Iterator[str]:
+    """The finite ends, except 0, beside which doubles lie too far apart for a share of the law."""
+    left, right = measure.support
+    for end, inward, mass in ((left, 1, measure.cdf), (right, -1, measure.sf)):
+        if np.isfinite(end) and end != 0:
+            with np.errstate(all="ignore"):
+                share = float(mass(np.array([end + inward * _BESIDE * np.spacing(abs(end))]))[0])
+            if share > _CROWDED:
+                yield (
+                    f"{share:.2g} of the law lies nearer to its end {end:.17g} than doubles resolve: what is asked of single states and "
+                    "quantiles there is that of doubles beside the end"
+                )
 
 
 @singledispatch

@@ -315,6 +315,22 @@ def test_what_the_ends_of_an_interval_have_absorbed_against_the_laws_integral(dr
     assert sum(mass for _, mass in tiny.atoms) == pytest.approx(1, abs=1e-12)
 
 
+def test_what_doubles_beside_an_end_do_not_tell_apart_is_said():
+    from derivations.activations import unstable_ornstein_uhlenbeck
+
+    law = recognise(depth_limit(ResNet(unstable_ornstein_uhlenbeck, width=1)))
+    # the exact state: the coordinate erfinv(2x/√π) is N(y0 e^t, (e^{2t} − 1)/2); 64 doubles are 7.1e-15 of the end
+    for t, said in ((2, True), (sp.Rational(1, 4), False)):
+        d = compile_law(law, x0=0, t=t)
+        with mpmath.workdps(40):
+            y = mpmath.erfinv(1 - mpmath.mpf(64) * 2 * mpmath.mpf(2) ** -53 / mpmath.sqrt(mpmath.pi))
+            share = mpmath.erfc(y / mpmath.sqrt(mpmath.expm1(2 * mpmath.mpf(float(t))))) / 2
+        assert ("than doubles resolve" in d.remark) == said == (share > 1e-6)
+    found = compile_law(law, x0=0, t=2).remark
+    assert found.count("of the law lies nearer to its end") == 2
+    assert float(found.split()[0]) == pytest.approx(0.14, abs=0.01)
+
+
 @pytest.mark.slow
 def test_a_moment_close_to_its_explosion_says_so_at_once():
     from derivations.activations import ornstein_uhlenbeck

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import sympy as sp
+from scipy import stats
 
 from derivations import ResNet, depth_limit, derive, parse_activation, recognise, relu, sine, tanh, width_limit
 from derivations.activations import ACTIVATIONS
@@ -134,3 +135,12 @@ def test_numbers_that_could_be_swapped_are_given_by_name():
             kind(relu, 4)
     assert {kind(relu, width=4).width for kind in (ResNet, MLP, PreNormResNet)} == {4}
     assert ShapedMLP(relu, width=4, c_plus=1, c_minus=0).width == 4
+
+
+def test_pieces_of_a_noise_keep_their_zeros():
+    # from the right of -1 the jump at -13/10 is never met: 1 + X is a geometric Brownian motion
+    t, start = 0.5, 1.3
+    X = distribution(derive(ResNet("3*where(x >= -1.3, x + 1, x - 1)", width=1)), x0=0.3, t=t)
+    near = -1 + start * np.exp(3 * np.sqrt(t) * np.array([-2.5, -1.0, 0.0, 1.5]) - 4.5 * t)
+    np.testing.assert_allclose(X.cdf(near), stats.norm.cdf([-2.5, -1.0, 0.0, 1.5]), atol=1e-6)
+    assert abs(X.cdf(near[1] + 0.01) - stats.norm.cdf(-1)) > 1e-3

@@ -138,8 +138,8 @@ QUICK = ("derive", "distribution", "network", "paths")
 REPORTED = ("resnet", "shaped")
 #: Paths among which fifty networks are ranked.
 RANKS = 512
-#: A reason has no type of ours or of Python's in it, and says more than a word.
-PYTHON = ("object", "NoneType", "attribute", "Traceback")
+#: A reason has no type of ours or of Python's in it, none of NumPy's words, and says more than a word.
+PYTHON = ("object", "NoneType", "attribute", "Traceback", "axis", "broadcast", "out of bounds")
 
 
 def _cell(recipe: str, regime: str, inputs: int, commands: tuple[str, ...]) -> dict[str, str]:
@@ -174,6 +174,17 @@ def test_quick_commands_run_or_say_why(recipe, regime):
     _check(said)
     if said.get("derive") == "" and regime == "depth":
         assert said["network"] == said["paths"] == ""
+
+
+def test_the_check_sees_what_is_no_reason():
+    for reason in (
+        "no limit",
+        "source: axis -2 is out of bounds for array of dimension 1",
+        "'NoneType' object has no attribute 'x'",
+    ):
+        with pytest.raises(AssertionError):
+            _check({"paths": reason})
+    _check({"paths": "a kernel is that of an infinitely wide network, got width=3; use width=oo"})
 
 
 def test_the_table_has_every_recipe():

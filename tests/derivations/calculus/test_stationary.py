@@ -8,6 +8,7 @@ from scipy import stats
 
 from derivations.calculus.exits import stationary
 from derivations.calculus.pearson import pearson_density
+from derivations.calculus.settling import settling
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import recognise
@@ -128,3 +129,10 @@ def test_laws_and_ends_are_one_decision(drift, variance):
     left, right = end_behaviour(process, (sp.S.Zero, sp.oo), sp.S.One)
     atoms = {atom.location for atom in recognise(process).atoms}
     assert atoms == {end.point for end in (left, right) if end.keeps}
+
+
+def test_what_explodes_has_no_stationary_law_though_its_speed_measure_is_finite():
+    # at infinity s = V^{-2c} and m = V^{2c-4} for the drift c V³ and the noise V²: both finite for ½ < c < 3/2
+    for c, explodes in ((R(1, 4), False), (R(1), True)):
+        found = settling(on_half_line(c * p**3 + p, p**4 + p**2))
+        assert (found.explodes, found.stationary) == (explodes, not explodes)

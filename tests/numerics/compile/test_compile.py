@@ -171,6 +171,21 @@ def test_identity_does_not_hand_the_argument_back():
     assert here.tolist() == [0, 1, 2]
 
 
+def test_entries_that_are_there_twice_are_computed_once_and_are_arrays_of_their_own():
+    entry = x**2 * sp.exp(y)
+    first, other, second = compile_expression((x, y), (entry, y + 1, entry))([1.0, 2.0], 0.0)
+    np.testing.assert_array_equal(first, [1.0, 4.0])
+    np.testing.assert_array_equal(second, first)
+    np.testing.assert_array_equal(other, [1.0, 1.0])
+    second += 1
+    np.testing.assert_array_equal(first, [1.0, 4.0])
+    square = compile_expression((x, y), sp.Matrix([[x, entry], [entry, y]]))(2.0, 0.0)
+    np.testing.assert_array_equal(square, [[2.0, 4.0], [4.0, 0.0]])
+    matrix, alone = compile_expression((x, y), (sp.Matrix([[x, entry]]), entry))(2.0, 0.0)
+    np.testing.assert_array_equal(matrix, [[2.0, 4.0]])
+    assert alone == 4.0
+
+
 def test_free_symbols_are_named():
     with pytest.raises(ValueError, match="free symbols beta, gamma"):
         compile_expression(x, x + sp.Symbol("gamma") + sp.Symbol("beta"))

@@ -36,6 +36,40 @@ def test_values_at_removable_points_are_limits(expr, at, limit, backend):
         assert abs(float(f(near)) - float(exact)) <= 1e-13 * max(1, abs(float(exact)))
 
 
+#: A formula without a value at a point, the point, and the mean of its limits from both sides.
+BETWEEN = [
+    (sp.diff(sp.tanh(x) ** 2 / abs(x), x), 0, 0),
+    (sp.diff(sp.Max(0, sp.tanh(x)) ** 2 / x, x), 0, sp.Rational(1, 2)),
+    (sp.diff((2 + x) * sp.tanh(x - 1) ** 2 / abs(x - 1), x), 1, 0),
+]
+
+
+@pytest.mark.parametrize(("expr", "at", "middle"), BETWEEN, ids=str)
+def test_values_between_two_limits_are_their_mean_as_that_of_a_sign(expr, at, middle):
+    for backend in ("numpy", "mpmath"):
+        f = compile_expression((x,), expr, backend)
+        assert float(f(float(at))) == float(middle)
+        sides = [float(f(at + side * 1e-6)) for side in (1, -1)]
+        assert abs(sides[0] - sides[1]) > 0.5
+        assert np.mean(sides) == pytest.approx(float(middle), abs=1e-5)
+
+
+def test_jumps_without_a_sign_in_them_and_infinite_limits_have_no_value():
+    for expr in (abs(x) / x, sp.sin(x) / abs(x), 1 / abs(x) - 1 / sp.tanh(x), sp.diff(sp.sqrt(abs(x)), x)):
+        with np.errstate(all="ignore"):
+            assert not np.isfinite(compile_expression((x,), expr)(0.0))
+
+
+def test_a_formula_of_which_all_terms_cancel_is_nothing():
+    softplus = lambda u: sp.log(1 + sp.exp(u))  # noqa: E731
+    whole = (softplus(x) - softplus(-x)) / x  # 1
+    near = np.array([0.0, 1e-9, -1e-4, 0.4])
+    assert (compile_expression(x, sp.diff(whole, x))(near) == 0).all()
+    assert compile_expression(x, sp.diff(whole + x, x))(near) == pytest.approx(1, abs=1e-15)
+    plain = sp.lambdify(x, sp.diff(whole, x), "numpy")
+    assert abs(plain(1e-9)) > 1  # the control: digits that cancel
+
+
 def test_many_digits_close_to_a_removable_point():
     f = compile_expression((x,), (1 - sp.cos(x)) / x**2, "mpmath")
     with mpmath.workdps(50):
