@@ -272,6 +272,9 @@ def test_a_norm_that_starts_as_a_squared_bessel_process_reaches_0_as_that_does(w
     assert ("0, which is not reached" in biased.existence.reasons[0]) == (width >= 2)
     smooth_in_root = derive(MLPBlock(elu(), width=width)).gram  # erf(√V): what is of order V goes out
     assert _leading_at_zero(smooth_in_root)
+    assert _leading_at_zero(
+        derive(MLPBlock("hardshrink", width=width)).gram
+    )  # e^{-1/V}, which vanishes with all derivatives
     assert _leading_at_zero(Diffusion(smooth_in_root.states, [0], [[sp.sqrt(*smooth_in_root.states)]])) is None
 
 
