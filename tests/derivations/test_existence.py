@@ -16,7 +16,7 @@ from derivations.calculus.boundaries import classify
 from derivations.errors import DerivationError
 from derivations.existence import existence
 from derivations.existence.depth import _leading_at_zero
-from derivations.existence.growth import degree, is_lipschitz_drift
+from derivations.existence.growth import degree, far_out, is_lipschitz_drift
 from derivations.limits import depth_limit
 from derivations.symbols import state, width
 from numerics.networks import simulate_network
@@ -288,3 +288,9 @@ def test_bounded_functions_vanish_with_their_argument():
 def test_gated_blocks_explode_from_three_neurons_on_whatever_the_gate():
     # limits of an arcsine beside square roots took a minute, and powers say it at once
     assert [derive(GatedBlock(gelu, width=k)).existence.explodes for k in (2, 3)] == ["cannot", "can"]
+
+
+def test_a_product_of_what_grows_and_what_vanishes_has_no_power_that_is_read_off():
+    v = sp.Symbol("V", positive=True)
+    assert far_out(v + sp.exp(2 * v) * sp.erfc(sp.sqrt(2 * v)), v) is None  # oo - oo was compared with powers
+    assert far_out(v**2 * sp.exp(-v) + v, v) == (1, 1)
