@@ -66,6 +66,11 @@ class Recipe(ABC):
         """Matrices that are parts of one, as those of heads are, and the name of the whole: their means go together."""
         return {}
 
+    @property
+    def mean_of(self) -> Mapping[str, str]:
+        """Matrices without variance that are the mean of another one, and its name: they are trained with it."""
+        return {}
+
     def xreplace(self, rule: Mapping[sp.Expr, sp.Expr]) -> Self:
         """The recipe with other symbols, or numbers in their place, in all that it is made of."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -19,6 +19,7 @@ from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, unknown
 from derivations.language import Weights, drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.entries import Gaussian, covariance_matrix, matrix_law
+from derivations.language.statements import Matrix
 from derivations.symbols import step
 
 #: What a block divides by, by the word that PyTorch and JAX users know it under.
@@ -77,6 +78,12 @@ class Block(Recipe):
     def through(self) -> dict[str, object]:
         """What the matrices read through besides."""
         return {}
+
+    @property
+    def mean_of(self) -> dict[str, str]:
+        """The means that :meth:`ending` sets beside matrices."""
+        names = {s.weights.name for s in self.program().statements if isinstance(s, Matrix)}
+        return {f"M{name}": name for name in names if f"M{name}" in names}
 
     def within(self, name: str, out: sp.Expr) -> Weights:
         """A matrix inside the branch."""

@@ -250,10 +250,13 @@ def _placed(expr: sp.Expr, x: sp.Symbol, point: sp.Expr, away: sp.Expr) -> sp.Ex
     That is the lowest power: the next one changes logarithmic derivatives by a bounded term, and s and m by a factor between two
     positive numbers. With its number modulo the root's polynomial a zero is seen as one, and no algebra with roots is left.
     """
-    if isinstance(point, sp.CRootOf) and expr.is_rational_function(x):
-        over, under = (sp.Poly(part, x) for part in sp.fraction(sp.together(expr)))
+    shift, rest = point.as_coeff_Add(rational=True)
+    unit, root = rest.as_coeff_Mul(rational=True)
+    if isinstance(root, sp.CRootOf) and expr.is_rational_function(x):
+        inside = expr.xreplace({x: shift + unit * x})  # 2 root + 1 is the root of another formula
+        over, under = (sp.Poly(part, x) for part in sp.fraction(sp.together(inside)))
         if over.domain.is_QQ or over.domain.is_ZZ:
-            return _lowest(over, point, away) / _lowest(under, point, away)
+            return _lowest(over, root, away / unit) / _lowest(under, root, away / unit)
     elif expr.free_symbols == {x} and expr.is_rational_function(x) and _is_irrational(point, expr):
         return sp.Mul(
             *(_lowest_of_factors(part, x, point, away) ** k for part, k in zip(sp.fraction(expr), (1, -1), strict=True))

@@ -324,10 +324,26 @@ def _stays_away_from_zero(norm: Diffusion) -> bool:
     drift, variance = (degree(entry, norm.states, far=False) for entry in (norm.drift[0], norm.covariance[0, 0]))
     if drift is not None and variance is not None and drift >= 1 and variance >= 2:
         return True
+    if (pushed := _leading_at_zero(norm)) is not None:
+        return pushed
     try:
         return bool(classify(norm)[0].attainable == sp.false)
     except DerivationError:
         return False
+
+
+def _leading_at_zero(norm: Diffusion) -> bool | None:
+    r"""Of a noise with :math:`a \sim a_1 V` and a smooth drift, whether :math:`2\mu(0) \ge a_1`; None of others.
+
+    Then :math:`2\mu/a = (2\mu(0)/a_1)/V + O(1)`, and by the scale function 0 is reached iff :math:`2\mu(0) < a_1`, as by a squared
+    Bessel process.
+    """
+    (v,), (drift,), (variance,) = norm.states, norm.drift, norm.covariance
+    there = [entry.subs(v, 0) for entry in (drift, sp.diff(drift, v), sp.diff(variance, v, 2))]
+    none, slope = variance.subs(v, 0), sp.diff(variance, v).subs(v, 0)
+    if none != 0 or not slope.is_positive or not all(value.is_finite and value.is_real for value in there):
+        return None
+    return bool(sp.factor(2 * there[0] - slope).is_nonnegative)
 
 
 def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:

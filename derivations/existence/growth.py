@@ -24,6 +24,8 @@ _ENTIRE = (sp.exp, sp.sin, sp.cos, sp.sinh, sp.cosh, sp.tanh, sp.atan, sp.asinh,
 _ABOVE_LOGARITHMS = sp.Rational(1, 8)
 #: Bounded functions of a real number.
 _BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.asin, sp.acos, sp.atan)
+#: Those that are at most a multiple of the size of their argument.
+_LINEAR_AT_ZERO = (sp.sin, sp.tanh, sp.atan, sp.asin, sp.erf)
 
 
 def rising(drift: sp.Expr) -> sp.Expr:
@@ -142,6 +144,8 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     if expr.is_Pow and expr.exp.is_nonnegative and expr.exp.is_number:
         base = degree(expr.base, states, far)
         return None if base is None else base * expr.exp
+    if isinstance(expr, _LINEAR_AT_ZERO) and not far:
+        return degree(expr.args[0], states, far)
     if isinstance(expr, _BOUNDED):
         return sp.S.Zero
     single = len(states) == 1 and bool(states[0].is_positive)

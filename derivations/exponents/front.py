@@ -186,7 +186,7 @@ def _training(
 ) -> TrainingScalings:
     made = family(net, "joint", small, at_start=False)
     matrices = [s.weights for s in made.program.statements if isinstance(s, Matrix | Back)]
-    names = trained_names(training, (w.name for w in matrices))
+    names = trained_names(training, (w.name for w in matrices if w.name not in net.mean_of))
     try:
         start: Found | None = scalings(net, small, means=False)
         why = ""

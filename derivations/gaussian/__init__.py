@@ -8,8 +8,9 @@ no closed form is known.
 from derivations.gaussian.hermite import HermiteSeries, hermite_pair
 from derivations.gaussian.joint import GaussianJointExpectation, joint_mean
 from derivations.gaussian.pair import GaussianPairExpectation, dual, expect_pair
+from derivations.gaussian.share import SoftmaxShare
 from derivations.gaussian.single import GaussianExpectation, expect
-from derivations.gaussian.softmax import SoftmaxMean, SoftmaxShare, softmax_mean
+from derivations.gaussian.softmax import SoftmaxMean, softmax_mean
 
 __all__ = [
     "expect",

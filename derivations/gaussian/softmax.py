@@ -12,60 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import sympy as sp
-from sympy.core.function import ArgumentIndexError
 from sympy.printing.printer import Printer
 
 from derivations.binding import Binding, bound_symbols, called
 from derivations.errors import NotClosed
 from derivations.gaussian.joint import joint_mean
 from derivations.gaussian.turns import UNTURNED, turned
-
-
-class SoftmaxShare(sp.Function):
-    r"""The share :math:`m_k e^{y_k}/\sum_j m_j e^{y_j}` of one of p positions, whole while derivatives are taken.
-
-    Parameters
-    ----------
-    place : Integer
-        k, from 0 on.
-    *numbers : Expr
-        The p factors m, and the p scores y.
-    """
-
-    is_extended_nonnegative = True
-    is_finite = True
-
-    @classmethod
-    def eval(cls, place: sp.Integer, *numbers: sp.Expr) -> sp.Expr | None:
-        """Where all scores are equal."""
-        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-        return masks[int(place)] / sp.Add(*masks) if len(set(scores)) == 1 else None
-
-    @property
-    def masks(self) -> tuple[sp.Expr, ...]:
-        """The factors."""
-        return tuple(self.args[1 : 1 + len(self.args) // 2])
-
-    @property
-    def scores(self) -> tuple[sp.Expr, ...]:
-        """The scores."""
-        return tuple(self.args[1 + len(self.args) // 2 :])
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """By a score."""
-        place, *numbers = self.args
-        p = len(numbers) // 2
-        if argindex <= p + 1:
-            raise ArgumentIndexError(self, argindex)
-        other = self.func(argindex - p - 2, *numbers)
-        return self * (int(argindex - p - 2 == place) - other)
-
-    def explicit(self) -> sp.Expr:
-        """In exponentials of differences, which stay in range where exponentials of scores do not."""
-        place, *numbers = self.args
-        masks, scores = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-        own = scores[int(place)]
-        return masks[int(place)] / sp.Add(*(m * sp.exp(y - own) for m, y in zip(masks, scores, strict=True)))
 
 
 class SoftmaxMean(Binding):
@@ -87,6 +39,8 @@ class SoftmaxMean(Binding):
         1/N, so that no infinity is inside.
     angles : Matrix, shape (F, p)
         By which pairs of neurons are turned at each position, for infinitely many keys; without rows where they are not.
+    heads : Integer
+        1, or of how many independent heads a function takes the average of each form.
     query_means, key_means : Matrix, shape (c, 1)
         :math:`m^q, m^k`; left out where both are 0.
     moved : Matrix, shape (c, c)
@@ -138,12 +92,17 @@ class SoftmaxMean(Binding):
     @property
     def tables(self) -> tuple[sp.ImmutableMatrix, ...]:
         """Means, or T, as the node has them."""
-        return tuple(self.args[8:] if self.function is None else self.args[8:-1])
+        return tuple(self.args[9:] if self.function is None else self.args[9:-1])
 
     @property
     def angles(self) -> sp.ImmutableMatrix:
         """By which pairs of neurons are turned."""
         return self.args[7]
+
+    @property
+    def heads(self) -> int:
+        """Over how many heads a function averages."""
+        return int(self.args[8])
 
     @property
     def means(self) -> tuple[sp.ImmutableMatrix, ...]:
@@ -224,6 +183,10 @@ class SoftmaxMean(Binding):
                 "with means of both queries and keys the scores of infinitely many keys grow like the root of their number, and their softmax "
                 "has no limit; centre the weights and biases of one of them, or give a number of keys"
             )
+        if self.heads > 1:
+            raise NotClosed(
+                f"a function of the average over {self.heads} heads has no rule for its derivative; give each head a norm of its own"
+            )
         a, c = self.rows
         names = {(r, b): sp.Dummy(f"y{r + 1}{b + 1}", real=True) for r in sorted({a, c}) for b, _ in self.seen(r)}
 
@@ -243,7 +206,7 @@ class SoftmaxMean(Binding):
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         if self.function is not None:
             return sp.diff(self.joint(), symbol)
-        row, other, form, queries, keys, mask, inverse, angles, *rest = self.args
+        row, other, form, queries, keys, mask, inverse, angles, heads, *rest = self.args
         total = sp.S.Zero
         back: dict[sp.Expr, sp.Expr] = {}
 
@@ -259,19 +222,19 @@ class SoftmaxMean(Binding):
         total += self.with_tables(slope, queries, keys, *rest)
         if any(part.has(symbol) for part in (queries, keys, angles, *self.means)):
             rest = rest if self.moved is None else [still(self.moved)]
-            same = self.func(row, other, still(form), queries, keys, mask, inverse, angles, *rest)
+            same = self.func(row, other, still(form), queries, keys, mask, inverse, angles, heads, *rest)
             total += sp.diff(same.joint(), symbol).xreplace(back)
         return total
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
-        if self.free_symbols or self.neurons != sp.oo:
+        if self.free_symbols or self.neurons != sp.oo or self.heads > 1:
             return None
         return self.joint()._eval_evalf(prec)
 
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         own = () if self.function is None else (self.function,)
         row, other, form, queries, keys, mask, inverse, angles, *rest = map(change, (*self.args[:8], *self.tables))
-        law = queries, keys, mask, inverse, angles
+        law = queries, keys, mask, inverse, angles, self.args[8]
         same: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, row, other, form, *law, *rest, *own)
         return same.with_tables(form, queries, keys, *rest)
 
@@ -288,7 +251,7 @@ class SoftmaxMean(Binding):
         row, other = rows or self.rows
         first, second = (means[0], means[1]) if means else (None, None)
         law = self.mask, self.neurons, first, second, moved
-        return softmax_mean(row, other, form, queries, keys, *law, self.function, self.angles)
+        return softmax_mean(row, other, form, queries, keys, *law, self.function, self.angles, self.heads)
 
     def _numpycode(self, printer: Printer, **settings: object) -> str:
         return called(self, printer, "numerics.compile.softmax_means.softmax_value")
@@ -307,7 +270,8 @@ class SoftmaxMean(Binding):
         if self.moved is not None:
             inside = f"tr(softmax'(Y_{a + 1}) {form} softmax'(Y_{c + 1}) {printer._print(self.moved.T.tolist())})"
         if self.function is not None:
-            inside = f"{printer._print(self.of_named_forms())}; Phi_kl = softmax(Y_k)' {form} softmax(Y_l)"
+            average = f"the average over {self.heads} heads of " if self.heads > 1 else ""
+            inside = f"{printer._print(self.of_named_forms())}; Phi_kl = {average}softmax(Y_k)' {form} softmax(Y_l)"
         angles = f", turned by {printer._print(self.angles.tolist())}" if self.angles.rows else ""
         return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{angles}{mask}]"
 
@@ -319,8 +283,10 @@ class SoftmaxMean(Binding):
             slopes = (rf"\mathrm{{softmax}}'(Y_{{{r + 1}}})" for r in (a, c))
             inside = rf"\operatorname{{tr}}\left({next(slopes)}\, {form}\, {next(slopes)}\, {printer._print(self.moved.T)}\right)"
         if self.function is not None:
-            shares = (rf"\mathrm{{softmax}}(Y_{{{k}}})" for k in "kl")
-            inside = rf"{printer._print(self.of_named_forms())};\ \Phi_{{kl}} = {next(shares)}^{{\top}} {form}\, {next(shares)}"
+            above = "^{h}" if self.heads > 1 else ""
+            shares = (rf"\mathrm{{softmax}}(Y{above}_{{{k}}})" for k in "kl")
+            average = rf"\tfrac{{1}}{{{self.heads}}}\sum_{{h=1}}^{{{self.heads}}} " if self.heads > 1 else ""
+            inside = rf"{printer._print(self.of_named_forms())};\ \Phi_{{kl}} = {average}{next(shares)}^{{\top}} {form}\, {next(shares)}"
         law = rf"N(0,\, {queries} \otimes {keys})"
         if self.angles.rows:
             turn = r"\langle\cos(\theta^{\alpha} - \theta^{\beta} - \theta^{\gamma} + \theta^{\delta})\rangle"
@@ -346,6 +312,7 @@ def softmax_mean(
     moved: object = None,
     function: sp.Lambda | None = None,
     angles: object = UNTURNED,
+    heads: int = 1,
 ) -> sp.Expr:
     r"""The mean of :math:`a_\alpha^\top M a_\gamma` over two rows of a softmax; a number times M where shares are known.
 
@@ -361,6 +328,8 @@ def softmax_mean(
         f of the three forms of the two rows, for the mean of that.
     angles : Matrix, shape (F, p)
         By which pairs of neurons are turned.
+    heads : int
+        Over how many independent heads f takes the average of each form.
 
     Raises
     ------
@@ -398,7 +367,9 @@ def softmax_mean(
     if function is not None:
         a, c, function = _in_order(a, c, function)
         given = (*given, function)
-    node: SoftmaxMean = sp.Expr.__new__(SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), turns, *given)
+    node: SoftmaxMean = sp.Expr.__new__(
+        SoftmaxMean, a, c, *matrices, 1 / sp.sympify(neurons), turns, sp.Integer(heads), *given
+    )
     one, two = (node.seen(int(r)) for r in (a, c))
     blocks = [{table[b, d] for b, _ in one for d, _ in two} for table in (matrices[0], node.moved) if table is not None]
     if function is not None:

@@ -131,6 +131,20 @@ def _where(program: Program) -> str:
     return f" in {' and in '.join(found)}" if found else ""
 
 
+def _cause(program: Program) -> str:
+    """Why averages of the state are left that rotations of its neurons change."""
+    where, names = _where(program), dict[str, None]()
+    for s in program.statements:
+        if isinstance(s, Matrix):
+            reads, adds = (places.index == 0 for places in (s.source, s.target))
+            if (s.weights.mean != 0 and (reads or adds)) or (s.weights.bias_mean != 0 and adds):
+                names[s.weights.name] = None
+    if names and not where:
+        which = " and ".join(names)
+        return f"means of the weights or biases of {which} tell the average of the neurons from what is across it; leave these means out"
+    return f"the state is read neuron by neuron{where}, not through random matrices and averages only"
+
+
 def _moves_along(program: Program) -> bool:
     """Whether one number added to all neurons of an input is carried along, and changes nothing else."""
     own, twin = (sp.Dummy(name, real=True) for name in ("c", "c'"))
@@ -179,8 +193,8 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         )
         if left:
             raise NotClosed(
-                f"the Gram matrix is no diffusion by itself: how it moves also depends on {brief(', '.join(left), 400)}; the state is read "
-                f"neuron by neuron{_where(moments.program)}, not through random matrices and averages only"
+                f"the Gram matrix is no diffusion by itself: how it moves also depends on {brief(', '.join(left), 400)}; "
+                f"{_cause(moments.program)}"
             )
         return sp.factor_terms(inside).xreplace({s: entry(s) for s in inside.free_symbols & {*neurons.entries}})
 

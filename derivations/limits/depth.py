@@ -172,8 +172,10 @@ class NeuronMoments:
 
         Raises
         ------
-        NotClosed
+        DependentNoises
             If they are not so.
+        NotClosed
+            If the moments have no closed form.
         """
         n, size, few = self.layer.program.neurons.size, len(self.states), len(self.layer.states)
         pairs = patterns(self.layer, few)
@@ -182,7 +184,9 @@ class NeuronMoments:
         if n != 1:
             local = any(self.layer.covariance(a, b).free_symbols & set(self.layer.states) for a, b in pairs)
             if local or any(sp.cancel(self.layer.between(a, b)) != 0 for a, b in pairs):
-                raise NotClosed("the neurons' noises depend on each other or on the neuron's own state")
+                raise DependentNoises(
+                    "the neurons' noises depend on each other or on the neuron's own state; give the width as a number to see all neurons"
+                )
         drift = sp.ImmutableMatrix([self.drift(a) for a in range(size)])
         return NeuronDiffusion(self.states, drift, LazyCovariance(cache(lambda a, b: self.covariance(b, a))), n)
 
@@ -192,14 +196,16 @@ class NeuronMoments:
         Raises
         ------
         DependentNoises
-            If they do so and the width is a symbol.
+            If the width is a symbol and they do so, or have no closed form, where the Gram matrix may still have one.
         """
         try:
             return self.exchangeable()
         except NotClosed as error:
-            if not self.layer.program.neurons.size.is_Integer:
-                raise DependentNoises(f"{error}; give the width as a number to see all neurons") from error
-            return _written_out(self)
+            if self.layer.program.neurons.size.is_Integer:
+                return _written_out(self)
+            if isinstance(error, DependentNoises):
+                raise
+            raise DependentNoises(str(error)) from error
 
 
 def _scaled_neurons(program: Program, inputs: int) -> Diffusion | None:

@@ -230,13 +230,17 @@ def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
 
 
 def _mirrored(found: list[Tail], side: Side, truth: Function) -> list[Tail]:
-    """The expansion of the same formula from the other side, if it holds on this one too, as one in whole powers does."""
+    """The expansion of the same formula from the other side, if it holds on this one as far, as one in whole powers does.
+
+    Of x² + 1/(1 + e^{-x}) both sides have terms of their own: far enough out the first alone counts, and it is the same.
+    """
     if len(found) != 1 or not found[0].formula.is_rational_function(X):
         return []
     try:
-        return [meets(found[0].formula, side, truth)]
+        here = meets(found[0].formula, side, truth)
     except UNKNOWN:
         return []
+    return [here] if here.t >= found[0].t else []
 
 
 def meets(formula: sp.Expr, side: Side, truth: Function) -> Tail:
@@ -396,16 +400,17 @@ def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpma
 
 
 def _united(tails: list[Tail]) -> list[tuple[sp.Basic, sp.Expr, sp.Rational]]:
-    """Conditions, formulas, and points at which they hold; one formula on both sides, up to its sign, is one branch."""
+    """Conditions, formulas, and points at which they hold; one formula on both sides from the same distance, up to its sign, is one branch."""
     left, found = list(tails), []
     while left:
         tail = left.pop(0)
         condition, formula, t = tail.side.beyond(tail.t), tail.formula, tail.t
         for other in left:
             same = other.formula == formula
-            if other.side.infinite == tail.side.infinite and (same or sp.expand(other.formula + formula) == 0):
+            alike = other.side.infinite == tail.side.infinite and other.t == t
+            if alike and (same or sp.expand(other.formula + formula) == 0):
                 left.remove(other)
-                t, size = min(t, other.t), sp.Abs(X)
+                size = sp.Abs(X)
                 condition = size > 1 / t if tail.side.infinite else sp.And(size > 0, size < t)
                 formula = formula if same else tail.side.towards * sp.sign(X) * formula
                 break

@@ -19,9 +19,9 @@ def sought_option(options: argparse.Namespace) -> str:
     """
     asked = [name for name, value in vars(options).items() if isinstance(value, str) and UNKNOWN in value]
     if len(asked) != 1:
-        raise ValueError(
-            f"one option must be {UNKNOWN}, the number that is sought, such as --c-minus '{UNKNOWN}' or --depth '{UNKNOWN}'; got {len(asked)}"
-        )
+        layer = getattr(options, "layer", None)
+        such = "--depth '?', or a number in --layer" if layer else "--c-minus '?' or --depth '?'"
+        raise ValueError(f"one option must be {UNKNOWN}, the number that is sought, such as {such}; got {len(asked)}")
     if (options.mean_square is None) == (options.correlation is None):
         raise ValueError("one of --mean-square and --correlation must be given, the value that is wanted")
     if options.mean_square is not None and options.mean_square <= 0:

@@ -13,7 +13,7 @@ import numpy as np
 
 from derivations import Derivation
 from numerics.cli.destination import DOCUMENTS
-from numerics.cli.files import read_inputs, read_jacobians, read_labelled, read_samples
+from numerics.cli.files import MOST_ROWS, read_inputs, read_jacobians, read_labelled, read_samples
 from numerics.cli.output import (
     as_json,
     density_columns,
@@ -203,7 +203,7 @@ def _kernel(options: argparse.Namespace) -> int:
         raise ValueError("--inputs and --random are given both; the kernel is that of one of them")
     out = options.file
     drawn = np.random.default_rng(options.seed).standard_normal(options.random or (3, 4))
-    rows = drawn if options.inputs is None else read_inputs(options.inputs)
+    rows = drawn if options.inputs is None else read_inputs(options.inputs, most=MOST_ROWS)
     network = network_of(options)
     grid = network.positions
     if rows.shape[1] % prod(grid):

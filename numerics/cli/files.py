@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 #: Largest file, in bytes, and most inputs, whose joint covariance is m by m, and longest input.
 MOST_BYTES, MOST_INPUTS, MOST_FEATURES = 200_000_000, 100, 1_000_000
+#: Rows where another bound is asked: what does not fit in memory is refused by what it is read for.
+MOST_ROWS = 10_000_000
 
 
 def read_inputs(path: str, most: int = MOST_INPUTS) -> NDArray[np.float64]:
@@ -34,7 +36,7 @@ def read_inputs(path: str, most: int = MOST_INPUTS) -> NDArray[np.float64]:
     m, features = rows.shape
     if m > most or features > MOST_FEATURES:
         raise ValueError(
-            f"{path} holds {m} inputs of {features} numbers; expected at most {most} of {MOST_FEATURES}: choose some rows"
+            f"{path} holds {m} inputs of {features} numbers; expected at most {most} inputs of at most {MOST_FEATURES} numbers: choose some rows"
         )
     bad = np.argwhere(~np.isfinite(rows))
     if len(bad):
@@ -59,7 +61,7 @@ def read_labelled(path: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     ValueError
         As :func:`read_inputs`, and if labels are no whole numbers from 0.
     """
-    rows = read_inputs(path, most=10_000_000)
+    rows = read_inputs(path, most=MOST_ROWS)
     labels = rows[:, -1]
     if rows.shape[1] < 2 or np.any((labels != np.floor(labels)) | (labels < 0) | (labels > 9999)):
         raise ValueError(

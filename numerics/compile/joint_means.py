@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import sympy as sp
+from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 from scipy.stats import qmc
@@ -23,6 +25,8 @@ _NODES = {1: (80, 60), 2: (140, 100), 3: (40, 30)}
 _SPREAD, _SHIFTS = 2**12, 8
 #: Points of one set, which is nearer than the mean over as many of several sets, where no error is asked for.
 _ALONE = 2**16
+#: More values of one parameter are read off series, whose last terms are so small a share of the largest one.
+_MANY, _ENDED = 64, 1e-10
 
 
 def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
@@ -63,19 +67,45 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
 
 def joint_gaussian_values(text: str, *values: ArrayLike) -> Array:
     """An unevaluated mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one."""
-    function, parameters, entries = _read(text)
-
-    def at(*numbers: float) -> float:
-        moved = function
-        if function.free_symbols:
-            moved = function.xreplace(dict(zip(parameters, map(sp.Float, numbers), strict=True)))
-        (value,) = _estimates(moved, np.array(entries(*numbers), dtype=float), alone=True)
-        return value
-
     if not values:
-        return np.asarray(at())[()]
-    result: Array = np.vectorize(at, otypes=[float])(*values)
+        return np.asarray(_value(text))[()]
+    if len(values) == 1 and np.size(values[0]) > _MANY:
+        return _by_octaves(text, np.asarray(values[0], dtype=float))
+    result: Array = np.vectorize(lambda *numbers: _value(text, *numbers), otypes=[float])(*values)
     return result[()]
+
+
+def _value(text: str, *numbers: float) -> float:
+    function, parameters, entries = _read(text)
+    if function.free_symbols:
+        function = function.xreplace(dict(zip(parameters, map(sp.Float, numbers), strict=True)))
+    (value,) = _estimates(function, np.array(entries(*numbers), dtype=float), alone=True)
+    return value
+
+
+def _by_octaves(text: str, values: Array) -> Array:
+    """At many values of one parameter, as of a variance along many paths: a series in the logarithm for each octave where it has ended."""
+    found = np.empty(values.shape)
+    octaves = np.where(values > 0, np.floor(np.log2(np.where(values > 0, values, 1.0))), np.nan)
+    for octave in np.unique(octaves):
+        some = np.isnan(octaves) if np.isnan(octave) else octaves == octave
+        series = None if np.isnan(octave) else _series(text, float(octave))
+        if series is None:
+            found[some] = [_value(text, float(value)) for value in values[some]]
+        else:
+            found[some] = chebyshev.chebval(2 * (np.log2(values[some]) - octave) - 1, series)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _series(text: str, octave: float) -> Array | None:
+    """Of Chebyshev's polynomials between a power of 2 and the next one; None where it does not end."""
+    values: Any = lambda u: np.array([_value(text, 2.0 ** (octave + (v + 1) / 2)) for v in u])  # noqa: E731
+    for degree in (12, 24):
+        made: Array = chebyshev.chebinterpolate(values, degree)
+        if np.all(np.isfinite(made)) and np.abs(made[-2:]).max() <= _ENDED * np.abs(made).max():
+            return made
+    return None
 
 
 @lru_cache(maxsize=64)

@@ -69,12 +69,21 @@ def table_of_slopes(one: Array, other: Array, weights: Array, moments: Array, fo
 def table_of_function(
     one: Array, other: Array, weights: Array, forms: tuple[Array, Array, Array], function: Callable[..., Array]
 ) -> Array:
-    """Of a function of the forms of the first row, of both, and of the second."""
+    """Of a function of the forms of the first row, of both, and of the second, averages over the heads.
+
+    Parameters
+    ----------
+    one, other : array, shape (heads, rows, p, points)
+    """
     first, both, second = forms
-    own, others = (np.sum((matrix.T @ of) * of, axis=1) for matrix, of in ((first, one), (second, other)))
-    found = np.empty((len(one), len(other)))
-    for a, left in enumerate(both.T @ one):
-        for c, row in enumerate(other):
-            across = np.sum(left * row, axis=0)
-            found[a, c] = np.sum(weights * function(own[a], across, others[c]))
+
+    def average(left: Array, right: Array) -> Array:
+        found: Array = np.sum(left * right, axis=-2).mean(axis=0)
+        return found
+
+    own, others = (average(matrix.T @ of, of) for matrix, of in ((first, one), (second, other)))
+    moved = both.T @ one
+    found = np.empty((one.shape[1], other.shape[1]))
+    for a, c in np.ndindex(*found.shape):
+        found[a, c] = np.sum(weights * function(own[a], average(moved[:, a], other[:, c]), others[c]))
     return found

@@ -54,12 +54,13 @@ class Group(NamedTuple):
     mask: sp.ImmutableMatrix
     neurons: sp.Expr
     angles: sp.ImmutableMatrix
+    heads: int
     means: tuple[sp.ImmutableMatrix, ...] = ()
 
 
 def group_of(node: SoftmaxMean) -> Group:
     """The group of a mean."""
-    return Group(node.queries, node.keys, node.mask, node.neurons, node.angles, node.means)
+    return Group(node.queries, node.keys, node.mask, node.neurons, node.angles, node.heads, node.means)
 
 
 def bilinear_means(
@@ -73,6 +74,7 @@ def bilinear_means(
     means: Sequence[Array] = (),
     functions: Sequence[Callable[..., Array]] = (),
     angles: Array = UNTURNED,
+    heads: int = 1,
 ) -> Array:
     r"""Means :math:`\mathbb{E}\,a_\alpha^\top M a_\gamma` over the same scores, or of slopes, or of functions of the three forms of two rows.
 
@@ -93,30 +95,34 @@ def bilinear_means(
         Of arrays of the forms of the first row, of both, and of the second.
     angles : array, shape (F, p)
         By which pairs of neurons are turned.
+    heads : int
+        Over how many independent ones functions take the average of each form.
     """
     c, p = len(queries), len(mask)
-    if p == 2 and np.isinf(neurons):
+    if p == 2 and np.isinf(neurons) and heads == 1:
         return np.array([_of_two(pair, forms, queries, keys, mask, shift, functions, angles) for pair in pairs])
     rows = sorted({r for a, b, *_ in pairs for r in (a, b)})
     place = {r: k for k, r in enumerate(rows)}
     if len(angles):
-        points, weights = _points(1, c * (p - 1), p, neurons, shift)
+        points, weights = _points(heads, c * (p - 1), p, neurons, shift)
         own = _root(_turned(queries, keys, angles)).reshape(c, p - 1, -1)[rows]
     else:
-        points, weights = _points(c, c // p * (p - 1), p, neurons, shift, bool(means))
+        points, weights = _points(heads * c, c // p * (p - 1), p, neurons, shift, bool(means))
         own = _factored(rows, queries, keys, p, means)
     seen = mask[[r % p for r in rows]]
     total = np.zeros(len(pairs))
-    per = max(1, _BLOCK // (len(rows) * p))
+    per = max(1, _BLOCK // (heads * len(rows) * p))
+    drawn, own = points.reshape(heads, -1, len(weights)), own.reshape(len(rows) * (p - 1), -1)
     for first in range(0, len(weights), per):
-        scores = own.reshape(-1, len(points)) @ points[:, first : first + per]
-        found = shares(scores.reshape(len(rows), p - 1, -1), seen)
+        scores = (own @ drawn[:, :, first : first + per]).reshape(heads, len(rows), p - 1, -1)
+        found = np.array([shares(one, seen) for one in scores])
         w = weights[first : first + per]
         for here, there in sorted({(a // p, b // p) for a, b, *_ in pairs}):
             inside = [(i, *pair) for i, pair in enumerate(pairs) if (pair[0] // p, pair[1] // p) == (here, there)]
             ones, others = sorted({a for _, a, *_ in inside}), sorted({b for _, _, b, *_ in inside})
             where = slice(here * p, here * p + p), slice(there * p, there * p + p)
-            table_of = _tables(found[[place[a] for a in ones]], found[[place[b] for b in others]], w, functions)
+            sides = [found[:, [place[r] for r in side]] for side in (ones, others)]
+            table_of = _tables(sides[0], sides[1], w, functions)
             made = {which: table_of(forms, *which, *where) for which in sorted({tuple(pair[3:]) for pair in inside})}
             for i, a, b, *which in inside:
                 total[i] += made[tuple(which)][ones.index(a), others.index(b)]
@@ -154,15 +160,15 @@ def _turned(queries: Array, keys: Array, angles: Array) -> Array:
 def _tables(
     one: Array, other: Array, weights: Array, functions: Sequence[Callable[..., Array]]
 ) -> Callable[..., Array]:
-    """Weighted sums of forms, slopes or functions, asked for by their places and the blocks of two inputs."""
-    moments = cache(lambda: second_moments(one, other, weights))
+    """Weighted sums of forms, slopes or functions, asked for by their places and the blocks of two inputs; shares are of each head."""
+    moments = cache(lambda: second_moments(one[0], other[0], weights))
 
     def made(forms: Sequence[Array], form: int, moved: int, f: int, *where: slice) -> Array:
         if f >= 0:
             return table_of_function(one, other, weights, _blocks(forms[form], *where), functions[f])
         if moved < 0:
             return table(moments(), forms[form][where])
-        return table_of_slopes(one, other, weights, moments(), forms[form][where], forms[moved][where])
+        return table_of_slopes(one[0], other[0], weights, moments(), forms[form][where], forms[moved][where])
 
     return made
 
@@ -200,7 +206,7 @@ def _of_two(
         one = sizes[0] * np.repeat(z, len(z))
         other = sizes[1] * (rho * np.repeat(z, len(z)) + np.sqrt((1 - rho) * (1 + rho)) * np.tile(z, len(z)))
         first, second = (shares(d[None, None, :], mask[[r % 2]]) for d, r in ((one, a), (other, b)))
-        return float(_tables(first, second, weights, functions)(forms, *which, *blocks)[0, 0])
+        return float(_tables(first[None], second[None], weights, functions)(forms, *which, *blocks)[0, 0])
 
     if which[-1] >= 0:  # a form is 0 closer to the real line than a share is infinite
         while step > _LEAST_STEP_OF_FUNCTIONS and abs(value(step, 0) - value(step, 1)) > _AGREED:
@@ -337,9 +343,9 @@ def softmax_mean_value(node: sp.Expr) -> JointMean:
 
     def value(shift: int) -> float:
         law = queries, keys, mask, float(node.neurons)
-        return float(bilinear_means([pair], forms, *law, shift, means, functions, angles)[0])
+        return float(bilinear_means([pair], forms, *law, shift, means, functions, angles, node.heads)[0])
 
-    if len(queries) == len(mask) == 2 and node.neurons == sp.oo:
+    if len(queries) == len(mask) == 2 and node.neurons == sp.oo and node.heads == 1:
         return JointMean(value(0), abs(value(0) - value(1)) + 1e-15)
     every = np.array([value(shift) for shift in range(_SHIFTS)])
     return JointMean(float(every.mean()), float(3 * every.std(ddof=1) / np.sqrt(len(every))))
@@ -424,7 +430,7 @@ class GroupedMeans:
                 *forms, queries, keys = squares.reshape(-1, c, c)
                 law = queries, keys, mask, float(group.neurons), self.points, [*means.reshape(count, c)]
                 found[(members, *index)] = bilinear_means(
-                    pairs, forms, *law, functions, angles.reshape(group.angles.shape)
+                    pairs, forms, *law, functions, angles.reshape(group.angles.shape), group.heads
                 )
         return [row[()] for row in found]
 

@@ -10,11 +10,13 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, average, derive, epsilon, rms_norm, symbols
-from derivations.activations import gelu, identity, relu, silu, tanh
+from derivations.activations import erf, gelu, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
+from derivations.calculus.boundaries import classify
 from derivations.errors import DerivationError
 from derivations.existence import existence
-from derivations.existence.growth import is_lipschitz_drift
+from derivations.existence.depth import _leading_at_zero
+from derivations.existence.growth import degree, is_lipschitz_drift
 from derivations.limits import depth_limit
 from derivations.symbols import state, width
 from numerics.networks import simulate_network
@@ -259,3 +261,20 @@ def test_flows_whose_mean_obeys_a_riccati_equation_explode(inputs):
     assert (
         derive(ShrinkingResNet(tanh, identity, width=sp.oo, inputs=inputs)).existence.explodes == "cannot"
     )  # the control
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_norm_that_starts_as_a_squared_bessel_process_reaches_0_as_that_does(width):
+    bessel = derive(MLPBlock(relu, width=width, norm="rms")).gram  # by scale and speed
+    assert _leading_at_zero(bessel) == bool(classify(bessel)[0].attainable == sp.false) == (width >= 2)
+    biased = derive(MLPBlock(erf, width=width, bias_variance=1))  # the arcsine of a quotient: this took minutes
+    assert _leading_at_zero(biased.gram) == (width >= 2)
+    assert ("0, which is not reached" in biased.existence.reasons[0]) == (width >= 2)
+    assert _leading_at_zero(derive(MLPBlock(relu, width=width)).gram) is None  # the control: the noise is of order V
+
+
+def test_bounded_functions_vanish_with_their_argument():
+    v = sp.Symbol("V", positive=True)
+    assert degree(v * sp.asin(2 * v / (2 * v + 1)), [v], far=False) == 2
+    assert degree(v * sp.cos(v), [v], far=False) == 1
+    assert degree(v * sp.asin(2 * v / (2 * v + 1)), [v]) == 1

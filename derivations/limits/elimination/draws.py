@@ -203,8 +203,35 @@ class AttentionDraw:
         """All forms."""
         return (*self.forms.values(), *self.shifts)
 
+    def is_like(self, other: AttentionDraw) -> bool:
+        """Whether two heads have the same law."""
+        words = "means", "factor", "power", "mask", "angles", "neurons"
+        return all(getattr(self, word) == getattr(other, word) for word in words) and all(
+            one[pair] == two[pair]
+            for one, two in ((self.values, other.values), (self.queries, other.queries), (self.keys, other.keys))
+            for pair in self.forms
+        )
 
-Random: TypeAlias = Draw | Coins | AttentionDraw
+
+@dataclass(frozen=True)
+class HeadsDraw:
+    """Forms of several heads of attention that meet in one function, independent given what they read, as one draw.
+
+    Parameters
+    ----------
+    heads : tuple of AttentionDraw
+    """
+
+    heads: tuple[AttentionDraw, ...]
+    layer: None = None
+
+    @property
+    def variables(self) -> tuple[sp.Symbol, ...]:
+        """All forms of all heads."""
+        return tuple(v for head in self.heads for v in head.variables)
+
+
+Random: TypeAlias = Draw | Coins | AttentionDraw | HeadsDraw
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import sympy as sp
 
 from derivations.errors import DerivationError, NotClosed
+from derivations.gaussian.turns import turned
 from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage
@@ -28,7 +29,7 @@ from derivations.limits.elimination.matrix_rules import (
     matrix,
     new_in_transposes,
 )
-from derivations.limits.elimination.position_rules import between, mix, shares
+from derivations.limits.elimination.position_rules import between, mix, require_apart, shares
 from derivations.limits.elimination.series import Series, as_expression, taylor
 from derivations.piecewise import pieces
 from derivations.symbols import state
@@ -130,15 +131,20 @@ def _mean(e: Expander, statement: Mean) -> None:
         places = [(c, b) for c, _ in places for b in e.beside(e.place(c)[1])]
     bodies = [e.series(statement.body, c, b) for c, b in places]
     size, layer = statement.over.size, statement.over.index
-    if statement.power == 1 and statement.angles is None:
+    if statement.power == 1 and statement.angles is not None:
+        raise NotClosed(
+            "averages of turned queries and keys, as of rotary positions with scale='linear', have a rule inside of the softmax of a head alone; "
+            "take normalised_sum, scale='sqrt'"
+        )
+    if statement.power == 1:
         found = [as_expression([e.average(t, layer) for t in terms]) for terms in bodies]
+    elif e.infinite and not size.is_Integer:
+        found = _fluctuating(e, statement, bodies, places)
     elif statement.angles is not None:
         raise NotClosed(
-            "scores that are turned by positions have a rule inside of a softmax, whose queries, keys and values come from three matrices that heads "
-            "alone read, and over infinitely many keys; write them so, at width=oo"
+            f"scores of {size} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices put "
+            "out; take the number of keys to infinity by leaving size= out, at infinite width"
         )
-    elif e.infinite and not size.is_Integer:
-        found = _fluctuating(e, statement, bodies)
     else:
         root = size ** (1 - statement.power)
         found = [as_expression([root * e.average(t, layer) for t in terms]) for terms in bodies]
@@ -150,17 +156,32 @@ def _mean(e: Expander, statement: Mean) -> None:
         where[statement.symbol] = value
 
 
-def _fluctuating(e: Expander, statement: Mean, bodies: list[Series]) -> list[sp.Expr]:
-    """Sums over infinitely many neurons over the root of their number: a Gaussian number for each."""
+def _fluctuating(
+    e: Expander, statement: Mean, bodies: list[Series], places: list[tuple[int, int | None]]
+) -> list[sp.Expr]:
+    """Sums over infinitely many neurons over the root of their number: a Gaussian number for each.
+
+    Raises
+    ------
+    NotClosed
+        If queries and keys that are turned in pairs are not independent.
+    """
     layer, name = statement.over.index, statement.symbol.name
     terms = [term for body in bodies for term in body if term != 0]
+    at = [place for body, place in zip(bodies, places, strict=True) for term in body if term != 0]
     drawn = tuple(sp.Dummy(f"{name}{i + 1}", real=True) for i in range(len(terms)))
     means = tuple(e.average(term, layer) for term in terms)
-    covariance = Covariances(
-        len(terms),
-        e.order,
-        lambda i, j, order: taylor(e.average(terms[i] * terms[j], layer) - means[i] * means[j], order),
-    )
+    if statement.angles is not None:
+        require_apart(e.program, statement)
+
+    def entry(i: int, j: int, order: int) -> Series:
+        found = e.average(terms[i] * terms[j], layer) - means[i] * means[j]
+        if statement.angles is not None:  # both sums are centred, and queries independent of keys
+            p = e.program.positions
+            found *= turned(statement.angles, *(int(c or 0) % p for place in (at[i], at[j]) for c in place))
+        return taylor(found, order)
+
+    covariance = Covariances(len(terms), e.order, entry)
     e.fluctuations[statement.symbol] = Fluctuations(drawn, covariance, None, means)
     fresh = iter(drawn)
     return [as_expression([next(fresh) if term != 0 else term for term in body]) for body in bodies]

@@ -16,6 +16,7 @@ from sympy.utilities.iterables import multiset_partitions
 
 from derivations.errors import DerivationError, NotClosed, brief, kind_of
 from derivations.gaussian.node import GaussianMean
+from derivations.limits.elimination.attention_laws import AttentionLaw, HeadsLaw
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import (
     AttentionDraw,
@@ -23,11 +24,11 @@ from derivations.limits.elimination.draws import (
     Draw,
     EntriesDraw,
     Fluctuations,
+    HeadsDraw,
     JoinedDraw,
     OrthogonalDraw,
 )
 from derivations.limits.elimination.expectation import CoinLaw, FluctuationLaw, GaussianLaw, Law
-from derivations.limits.elimination.heads import AttentionLaw
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.wick import gaussian_mean
@@ -264,3 +265,8 @@ def _(random: Fluctuations, evaluate: bool = True) -> Law:
 @law_of.register
 def _(random: AttentionDraw, evaluate: bool = True) -> Law:
     return AttentionLaw(random)
+
+
+@law_of.register
+def _(random: HeadsDraw, evaluate: bool = True) -> Law:
+    return HeadsLaw(random)

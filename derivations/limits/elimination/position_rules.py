@@ -9,12 +9,13 @@ import sympy as sp
 from derivations.errors import NotClosed
 from derivations.gaussian import SoftmaxShare
 from derivations.gaussian.turns import UNTURNED
-from derivations.language.statements import Between, Matrix, Mix, Shares
+from derivations.language.statements import Back, Between, Mask, Matrix, Mean, Mix, Program, Shares, read_symbols
 from derivations.limits.elimination.draws import AttentionDraw, Covariances, Draw, upto
 from derivations.limits.elimination.expander import Expander
 from derivations.limits.elimination.heads import Head
 from derivations.limits.elimination.matrix_rules import draws
 from derivations.limits.elimination.series import Series, as_expression, taylor
+from derivations.symbols import state
 
 
 def mix(e: Expander, statement: Mix) -> None:
@@ -127,6 +128,37 @@ def _means(e: Expander, statement: Matrix) -> list[Series]:
     """Of what a matrix puts out, for each coordinate."""
     nothing = dict.fromkeys(e.out[statement.weights], sp.S.Zero)
     return [taylor(row[statement.symbol].xreplace(nothing), e.order) for row in e.values]
+
+
+def require_apart(program: Program, scores: Mean) -> None:
+    """Require that turned queries and keys are of independent neurons: then four products of a pair of them are uncorrelated.
+
+    Raises
+    ------
+    NotClosed
+        If both are made of one matrix, or of the state itself.
+    """
+    made = {s.symbol: s for s in program.statements}
+    read: list[set[object]] = []
+    for side in scores.sides(dict(program.others)):
+        found, left = set[object](), {*side.free_symbols}
+        while left:
+            symbol = left.pop()
+            statement = made.get(symbol)
+            if isinstance(statement, Matrix):
+                found.add(statement.weights)
+            elif isinstance(statement, Mask):
+                found.add(symbol)
+            elif isinstance(statement, Mix | Back) or symbol == state:
+                found.add(None)  # of the state, or of what was mixed
+            elif not isinstance(statement, Mean) and statement is not None:
+                left |= read_symbols(statement)
+        read.append(found)
+    if None in read[0] | read[1] or read[0] & read[1]:
+        raise NotClosed(
+            "turned queries and keys that are made of one matrix, or of no matrix, have no rule; apply a matrix of its own to each, as in "
+            "normalised_sum(rotary(Q(x), w)*other(rotary(K(x), w)))"
+        )
 
 
 def shares(e: Expander, statement: Shares) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sympy as sp
 
 from derivations.limits.elimination.averages import LayerAverage
-from derivations.limits.elimination.draws import Coins, Draw, JoinedDraw, Random
+from derivations.limits.elimination.draws import AttentionDraw, Coins, Draw, HeadsDraw, JoinedDraw, Random
 
 
 def taken(
@@ -29,6 +29,8 @@ def taken(
         To which covariances are series.
     """
     last = left.pop()
+    if isinstance(last, AttentionDraw):
+        return _with_other_heads(last, left, formulas, copies)
     if type(last) is not Draw or not any(type(draw) is Draw and draw.layer == last.layer for draw in left):
         return last
     own = _names(last, copies)
@@ -37,13 +39,43 @@ def taken(
     for index, draw in enumerate(left):
         if type(draw) is not Draw or draw.layer != last.layer or not _meets(functions, _names(draw, copies)):
             continue
-        if not any(_reads(reader, set(draw.variables)) for reader in (*left[index + 1 :], last)):
+        if not _read_by((*left[index + 1 :], last), draw):
             found.append(draw)
     left[:] = [draw for draw in left if not any(draw is other for other in found)]
     return JoinedDraw.of([*found, last], order) if found else last
 
 
-def _names(draw: Draw, copies: Sequence[Mapping[sp.Symbol, sp.Symbol]]) -> set[sp.Symbol]:
+def _with_other_heads(
+    last: AttentionDraw,
+    left: list[Random],
+    formulas: Iterable[sp.Expr],
+    copies: Sequence[Mapping[sp.Symbol, sp.Symbol]],
+) -> Random:
+    """A head's forms with those of others that meet them inside a function, as behind one norm over all heads.
+
+    What these heads put out is averaged out before.
+    """
+    if not any(isinstance(draw, AttentionDraw) for draw in left):
+        return last
+    own = _names(last, copies)
+    functions = [symbols for f in _functions(formulas) if (symbols := f.atoms(sp.Symbol)) & own]
+    for index, draw in reversed(list(enumerate(left))):
+        later = (*left[index + 1 :], last)
+        if type(draw) is Draw and _meets(functions, _names(draw, copies)) and not _read_by(later, draw):
+            left[index:] = later
+            return draw
+    met = [d for d in left if isinstance(d, AttentionDraw) and _meets(functions, _names(d, copies))]
+    found = [d for d in met if not _read_by([*left[left.index(d) + 1 :], last], d)]
+    left[:] = [draw for draw in left if not any(draw is other for other in found)]
+    return HeadsDraw((*found, last)) if found else last
+
+
+def _read_by(later: Sequence[Random], draw: Random) -> bool:
+    """Whether the law of one of some draws depends on another one."""
+    return any(_reads(reader, set(draw.variables)) for reader in later)
+
+
+def _names(draw: Random, copies: Sequence[Mapping[sp.Symbol, sp.Symbol]]) -> set[sp.Symbol]:
     return {name for v in draw.variables for name in (v, *(c[v] for c in copies if v in c))}
 
 
@@ -70,4 +102,12 @@ def _reads(random: Random, variables: set[sp.Symbol]) -> bool:
     """Whether the law of one draw depends on others."""
     if type(random) is Draw:
         return any(c.atoms(sp.Symbol) & variables for series in random.covariance.values() for c in series)
+    if isinstance(random, AttentionDraw):
+        tables = (
+            *random.values.values(),
+            *random.queries.values(),
+            *random.keys.values(),
+            *(m for row in random.means for m in row),
+        )
+        return any(c.atoms(sp.Symbol) & variables for series in tables for c in series)
     return not isinstance(random, Coins)

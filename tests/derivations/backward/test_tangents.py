@@ -339,5 +339,9 @@ def test_a_mean_that_centred_gates_do_not_see_adds_no_parameters():
     """A mean of the output matrix multiplies the mean of a gate, which is 0, and its slope along a tangent that starts at rest."""
     seen, without = (jacobian(GatedBlock(relu, width=2, hidden=2, output_mean=k)) for k in (1, 0))
     assert seen.kernel.source == without.kernel.source == 3 * seen.gram.matrix[0, 0] ** 2 / 2
-    with pytest.raises(NotClosed, match="neuron by neuron"):  # the control: a mean that is seen
-        _ = jacobian(MLPBlock(relu, width=2, hidden=2, output_mean=1)).kernel
+    # the control: means that are seen, which the state's being read neuron by neuron was said for
+    for name, mean in (("MA", "output_mean"), ("MA", "output_bias_mean"), ("B", "weight_mean")):
+        with pytest.raises(
+            NotClosed, match=f"means of the weights or biases of {name} tell the average of the neurons"
+        ):
+            _ = jacobian(MLPBlock(relu, width=2, hidden=2, **{mean: 1})).kernel

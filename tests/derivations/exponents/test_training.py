@@ -12,6 +12,7 @@ from derivations import (
     RECIPES,
     ConvResNet,
     DerivationError,
+    MLPBlock,
     Network,
     NoLimit,
     ResNet,
@@ -237,6 +238,18 @@ def test_means_of_weights_pass_values_and_gradients_on():
 
 
 @pytest.mark.slow
+def test_the_mean_of_a_matrix_is_no_matrix_of_its_own():
+    # the mean of the matrix at a branch's end stands in the layer by itself, and had a learning rate of its own
+    plain, shifted = (MLPBlock(relu, width=n, output_mean=mean) for mean in (0, HALF))
+    moved = scalings(shifted, training=True).moved()
+    assert [row.name for row in moved if row.role == "hidden"] == ["B", "A"]
+    assert moved == scalings(plain, training=True).moved()
+    with pytest.raises(DerivationError, match="unknown matrix 'MA'"):
+        scalings(shifted, training="MA")
+    own = Network(lambda x: x + epsilon * A(relu(x)) + epsilon**2 * Weights("MA", variance=0, mean=1)(x), width=n)
+    assert "MA" in [row.name for row in scalings(own, training=True).moved()]  # the control: one that somebody wrote
+
+
 def test_layers_whose_moments_are_not_closed_are_looked_at_directly():
     near = scalings(Network(lambda x: x + epsilon * A(relu(B(x) - average(B(x)))), width=n), training=True)
     assert near.start is None

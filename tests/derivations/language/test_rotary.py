@@ -118,9 +118,21 @@ def scored(make):
             lambda: derive(AttentionBlock(width=sp.oo, size=4, frequencies=[1])),
             "scores of 4 turned queries and keys",
         ),
-        "linear": (
-            lambda: derive(AttentionBlock(width=sp.oo, kind="linear", frequencies=[1])),
-            "turned by positions have a rule inside of a softmax",
+        "keys that are counted, without a softmax": (
+            lambda: derive(AttentionBlock(width=sp.oo, size=4, kind="linear", frequencies=[1])),
+            "scores of 4 turned queries and keys",
+        ),
+        "averages": (
+            lambda: derive(AttentionBlock(width=sp.oo, kind="linear", scale="linear", frequencies=[1])),
+            "averages of turned queries and keys",
+        ),
+        "one matrix for both": (
+            lambda: derive(net(lambda x: O(attention(rotary(Q(x), [1]), rotary(Q(x), [1]), V(x))))),
+            "made of one matrix, or of no matrix",
+        ),
+        "no matrix": (
+            lambda: derive(net(lambda x: O(attention(rotary(x, [1]), rotary(K(x), [1]), V(x))))),
+            "made of one matrix, or of no matrix",
         ),
         "a norm that has one": (
             lambda: derive(AttentionBlock(width=sp.oo, bias_mean=1, frequencies=[1])),

@@ -14,15 +14,22 @@ from derivations import (
     ConvBlock,
     ConvResNet,
     DerivationError,
+    Network,
     NotClosed,
     TransformerBlock,
+    Weights,
+    attention,
+    causal,
     derive,
+    epsilon,
     gelu,
     relu,
+    rms_norm,
 )
 from derivations.gaussian import SoftmaxMean, softmax_mean
 from derivations.symbols import width as n
 from numerics.compile.softmax_means import softmax_mean_value
+from numerics.statistics import Estimate
 
 HALF = sp.Rational(1, 2)
 K = sp.Matrix(2, 2, sp.symbols("K_11 K_12 K_12 K_22", real=True)).subs(
@@ -265,11 +272,45 @@ def test_a_norm_behind_a_head_is_a_mean_of_a_ratio_and_behind_more_is_refused():
     at = dict(zip(limit.states, (1, sp.Rational(3, 10), 2), strict=True))
     # by 400 000 scores drawn in NumPy: 0.85821 ± 0.00027; without the norm 1.18
     assert abs(softmax_mean_value(limit.drift[1].xreplace(at)).value - 0.85821) < 4.5 * 0.00027
-    for inside in (
-        lambda x: self_attention(x, heads=2),
-        lambda x: x + self_attention(x),
-    ):  # two heads, and one beside the state
-        with pytest.raises(
-            NotClosed, match="more under its root than the covariance of that head, such as the state's or"
-        ):
-            derive(Network(lambda x, inside=inside: x + epsilon * rms_norm(inside(x)), width=sp.oo, positions=2))
+    with pytest.raises(NotClosed, match="more under its root than the covariance of that head, such as the state's or"):
+        derive(Network(lambda x: x + epsilon * rms_norm(x + self_attention(x)), width=sp.oo, positions=2))
+
+
+def _several(variances, inside=lambda heads: rms_norm(sum(heads)), mask=None):
+    """Heads with an output matrix each, of these variances."""
+
+    def layer(x):
+        made = [
+            Weights(f"O{h}", variance=v)(
+                attention(*(Weights(f"{c}{h}")(x) for c in "QKV"), mask=1 if mask is None or h else mask)
+            )
+            for h, v in enumerate(variances)
+        ]
+        return x + epsilon * inside(made)
+
+    return Network(layer, width=sp.oo, positions=2)
+
+
+def test_a_norm_over_several_heads_is_of_the_average_of_their_forms():
+    one, two = (derive(_several([1] * count)).limit for count in (1, 2))
+    assert (two.drift[0], two.drift[2]) == (1, 1)
+    assert derive(_several([2, 2])).limit == two  # a norm sees no factor
+    at = dict(zip(two.states, (4, 2, 3), strict=True))
+    found = [softmax_mean_value(limit.drift[1].xreplace(at)) for limit in (one, two)]
+    rng, gram = np.random.default_rng(0), np.array([[4.0, 2.0], [2.0, 3.0]])
+    root = np.linalg.cholesky(gram)
+    scores = np.einsum("ai,shij,bj->shab", root, rng.standard_normal((200_000, 2, 2, 2)), root)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    form = (shares @ gram @ shares.swapaxes(-1, -2)).mean(axis=1)
+    drawn = Estimate.of(form[:, 0, 1] / np.sqrt(form[:, 0, 0] * form[:, 1, 1]))
+    assert abs(found[1].value - drawn.value) < 4.5 * drawn.error + found[1].error
+    assert abs(found[0].value - drawn.value) > 4.5 * drawn.error + found[1].error  # the control: one head
+
+
+def test_heads_that_differ_under_one_norm_are_refused():
+    for network, said in (
+        (_several([1, 2]), "in other than their sums"),
+        (_several([1, 1], mask=causal), "these differ in variances, masks, scales or angles"),
+    ):
+        with pytest.raises(NotClosed, match=said):
+            derive(network)

@@ -92,3 +92,11 @@ def test_other_averages_that_move_all_neurons_are_refused(text):
         NotClosed, match="adds matrices' outputs to a multiple of the state; the new state has the part"
     ):
         _limit(text)
+
+
+def test_advice_to_fix_the_width_is_given_where_that_helps():
+    with pytest.raises(NotClosed) as inside:
+        derive(Network("x + eps*A(gelu(B(layer_norm(D(x)))))", width=width, inputs=2))
+    assert "give the width as a number" not in str(inside.value)
+    with pytest.raises(NotClosed, match="give the width as a number to see all neurons, or follow inputs=2"):
+        derive(Network("layer_norm(x + eps*C(relu(B(x))))", width=width))

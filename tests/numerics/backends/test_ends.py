@@ -240,3 +240,13 @@ def test_a_formula_keeps_its_values_up_to_the_end_of_its_domain(shift):
         (sp.asin(x / shift), np.arcsin(points / shift)),
     ):
         np.testing.assert_allclose(compile_expression((x,), formula)(points), exact, rtol=1e-10)
+
+
+def test_terms_of_one_end_do_not_count_at_the_other() -> None:
+    # x² + 1/(1 + e^{-x}), squared and brought to lowest terms: x⁴ + 2x² + 1 far to the right and x⁴ far to the left
+    formula = (x**2 * sp.exp(x) + x**2 + sp.exp(x)) ** 2 / (sp.exp(x) + 1) ** 2
+    points = np.array([s * size for s in (1, -1) for size in (20.0, 40.0, 390.0, 1e3, 1e9)])
+    exact = [float((mpmath.mpf(v) ** 2 + 1 / (1 + mpmath.exp(-v))) ** 2) for v in points]
+    np.testing.assert_allclose(compile_expression(x, formula)(points), exact, rtol=1e-12)
+    with np.errstate(all="ignore"):
+        assert np.isnan(_NAIVE(formula.xreplace({x: sp.Symbol("x", real=True)}))(points)).any()

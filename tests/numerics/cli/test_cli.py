@@ -255,6 +255,8 @@ def test_a_line_of_names_in_a_csv_file_is_read(tmp_path, capsys):
     plain.write_text("1,2\n0.5,-1\n")
     named.write_text("first,second\n1,2\n0.5,-1\n")
     assert printed(capsys, "kernel", "--inputs", str(named)) == printed(capsys, "kernel", "--inputs", str(plain))
+    plain.write_text("\n".join(f"{k}.5" for k in range(150)))  # more than the paths of a report are drawn of
+    assert len(printed(capsys, "kernel", "--inputs", str(plain)).splitlines()) == 150
 
 
 @pytest.mark.slow

@@ -53,6 +53,7 @@ def test_what_is_a_question_mark_is_found(capsys):
     ("line", "message"),
     [
         ("choose shaped --mean-square 1", "one option must be ?"),
+        ("choose --layer x+eps*A(x) --width 2 --mean-square 1", "or a number in --layer"),
         ("choose shaped --a ? --width ? --mean-square 1", "one option must be ?"),
         ("choose shaped --a ? --mean-square 1 --depth 0", "depth must be a positive whole number"),
         ("choose resnet --width oo --mean-square 2 --t ? --bounds 3", "bounds must be two numbers"),

@@ -194,3 +194,13 @@ def test_values_of_joint_means_move_continuously_where_variances_meet():
     middle, *beside = (float(values(*block(k))) for k in (0.0, -1e-7, 1e-7))
     assert np.allclose(beside, middle, atol=1e-8, rtol=0)  # eigenvectors, which turn here, move it by 1e-4
     assert abs(float(values(*block(0.1))) - middle) > 1e-4  # the control
+
+
+def test_many_values_of_one_parameter_are_those_of_each():
+    s = sp.Symbol("s", positive=True)
+    node = joint_mean(sp.tanh(z[0] * z[1]) ** 2, z[:2], [[s, 0], [0, 1 + s]])
+    values, at = compile_expression((s,), node), np.geomspace(0.013, 4, 200)
+    many, each = values(at), np.array([float(values(v)) for v in at[::20]])
+    assert np.allclose(many[::20], each, rtol=1e-9, atol=0)
+    assert not np.allclose(many[1::20], each, rtol=1e-3)  # the control
+    assert np.isclose(float(values(np.zeros(100))[0]), 0, atol=1e-15)

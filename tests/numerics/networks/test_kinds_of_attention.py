@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 
 from derivations import Network, Weights, attention, derive, epsilon, rms_norm
-from derivations.language import normalised_sum, other, over_positions, position_matrix, softmax
+from derivations.language import normalised_sum, other, over_positions, position_matrix, rotary, softmax
 from numerics.compile import compile_expression
 
 GRAM = np.array([[1.0, 0.3], [0.3, 0.7]])
@@ -42,6 +42,14 @@ def _rotary(x):
     return O(_values(softmax(scores / sp.sqrt(2)), x))
 
 
+def _turned(kind):
+    def layer(x):
+        scores = normalised_sum(rotary(Weights("Q")(x), [2, HALF]) * other(rotary(Weights("K")(x), [2, HALF])))
+        return O(_values(kind(scores), x))
+
+    return layer
+
+
 def _sink(x):
     weights = sp.exp(_scores(x))
     return O(_values(weights, x) / (1 + over_positions(weights)))
@@ -49,6 +57,8 @@ def _sink(x):
 
 KINDS = {
     "rotary positions": _rotary,
+    "turned, with a cap": _turned(lambda y: softmax(2 * sp.tanh(y / 2))),
+    "turned, without a softmax": _turned(lambda y: y),
     "talking heads": _talking,
     "a sink": _sink,
     "biases by distance": lambda x: O(_values(softmax(_scores(x) + position_matrix(lambda a, b: -sp.Abs(a - b))), x)),
@@ -102,6 +112,17 @@ def _drawn_rotary(d):
     return d.gram(_soft(sum(d.scores(q, k) for q, k in turned) / np.sqrt(2)))
 
 
+def _drawn_turned(d, kind):
+    theta = np.outer(np.resize([2, 0.5], d.n // 2), np.arange(2))
+
+    def turned(u):
+        first, second = np.split(u, 2, axis=1)
+        c, s = np.cos(theta), np.sin(theta)
+        return np.concatenate([c * first - s * second, s * first + c * second], axis=1)
+
+    return d.gram(kind(d.scores(turned(d.out()), turned(d.out()))))
+
+
 def _drawn_talking(d):
     one, two = d.scores(), d.scores()
     return (d.gram(_soft(one + two / 2)) + d.gram(_soft(one + two))) / 2
@@ -114,6 +135,8 @@ def _drawn_sink(d):
 
 DRAWN = {
     "rotary positions": _drawn_rotary,
+    "turned, with a cap": lambda d: _drawn_turned(d, lambda y: _soft(2 * np.tanh(y / 2))),
+    "turned, without a softmax": lambda d: _drawn_turned(d, lambda y: y),
     "talking heads": _drawn_talking,
     "a sink": _drawn_sink,
     "biases by distance": lambda d: d.gram(_soft(d.scores() - (1 - np.eye(2)))),
@@ -141,5 +164,10 @@ def test_networks_of_each_kind(name):
     assert (np.abs(entries.mean(axis=1) - derived) < room).all()
     control = np.abs(derived - plain)
     assert (control > 1e-3).any()
-    if name not in ("norms of queries and keys", "rotary positions", "talking heads"):  # close to plain attention here
+    if name not in (
+        "norms of queries and keys",
+        "rotary positions",
+        "talking heads",
+        "turned, with a cap",
+    ):  # close to plain attention here
         assert (np.abs(entries.mean(axis=1) - plain) > room).any()
