@@ -8,6 +8,7 @@ from derivations.calculus.clock import Clock, own_clock
 from derivations.derivation import Derivation
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm, kind_of
+from derivations.gaussian import GaussianJointExpectation
 from derivations.laws import Law, recognise
 from numerics import given
 from numerics.compile import compile_law
@@ -59,6 +60,11 @@ def distribution(
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
     if law is not None:
         return compile_law(law, x0=x0, t=t)
+    if _means_several(process):
+        raise ValueError(
+            "the coefficients hold means over several Gaussian variables, whose values to the digits that a law is solved with take minutes; "
+            "simulate paths with simulate_sde"
+        )
     if not has_distribution(process):
         raise ValueError(
             "expected a scalar diffusion whose coefficients do not depend on time, which one neuron with one input has, got "
@@ -70,9 +76,16 @@ def distribution(
 
 def has_distribution(limit: Any) -> TypeGuard[Diffusion]:
     """Whether :func:`distribution` can be asked: a scalar diffusion whose coefficients depend on time by a common factor, if at all."""
-    if not isinstance(limit, Diffusion) or len(limit.states) != 1:
+    if not isinstance(limit, Diffusion) or len(limit.states) != 1 or _means_several(limit):
         return False
     return not depends_on_time(limit) or _clock(limit) is not None
+
+
+def _means_several(limit: Any) -> bool:
+    """Whether coefficients are functions of means without a closed form over several Gaussian variables at once."""
+    return isinstance(limit, Diffusion) and (
+        limit.drift.has(GaussianJointExpectation) or limit.covariance.has(GaussianJointExpectation)
+    )
 
 
 def depends_on_time(limit: Any) -> TypeGuard[Diffusion]:

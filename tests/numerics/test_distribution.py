@@ -7,10 +7,18 @@ import pytest
 import sympy as sp
 from scipy import stats
 
-from derivations import ResNet, depth_limit, derive, parse_activation, recognise, relu, sine, tanh, width_limit
+from derivations import Network, ResNet, depth_limit, derive, parse_activation, recognise, relu, sine, tanh, width_limit
 from derivations.activations import ACTIVATIONS
 from derivations.diffusion import Diffusion
-from numerics import compile_law, distribution, solve_flow, solve_fokker_planck, validate
+from numerics import (
+    compile_expression,
+    compile_law,
+    distribution,
+    simulate_sde,
+    solve_flow,
+    solve_fokker_planck,
+    validate,
+)
 from numerics.densities import FrozenDistribution
 from numerics.fokker_planck import SolvedDistribution
 from numerics.limit_distribution import has_distribution
@@ -144,3 +152,15 @@ def test_pieces_of_a_noise_keep_their_zeros():
     near = -1 + start * np.exp(3 * np.sqrt(t) * np.array([-2.5, -1.0, 0.0, 1.5]) - 4.5 * t)
     np.testing.assert_allclose(X.cdf(near), stats.norm.cdf([-2.5, -1.0, 0.0, 1.5]), atol=1e-6)
     assert abs(X.cdf(near[1] + 0.01) - stats.norm.cdf(-1)) > 1e-3
+
+
+def test_means_over_several_variables_are_simulated_instead():
+    d = derive(Network("x + eps*C(tanh(A(x)*B(x)))", width=1, inputs=1))
+    with pytest.raises(ValueError, match=r"means over several Gaussian variables, .* simulate paths with simulate_sde"):
+        distribution(d)
+    known = distribution(derive(Network("x + eps*C(tanh(A(x)))", width=1, inputs=1)), t=0.1)
+    assert abs(known.mean() - 1) < 1e-6  # the control
+    paths = simulate_sde(d.limit, 1.0, t=0.02, steps=4, samples=4000, seed=1)
+    variance = 0.02 * float(compile_expression(d.limit.states, d.limit.covariance[0])(1.0))  # in a short time
+    error = 4.5 * np.sqrt(2 / 4000)
+    assert abs(paths.var() / variance - 1) < error < abs(paths.var() / variance - 1.3)
