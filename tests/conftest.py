@@ -28,7 +28,7 @@ class _EveryDoctest:
 def pytest_configure(config: pytest.Config) -> None:
     # SymPy makes and drops millions of objects with hardly a cycle; searches at Python's own pace take a seventh of a
     # derivation and a quarter of the collection
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
     share_cores(config.getoption("numprocesses", None) or 0)
     config.pluginmanager.register(_EveryDoctest(), "every-doctest")
 

@@ -194,14 +194,15 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
     if order == "joint":
         return _together(network)
     program, matrix = network.program(), gram_matrix(3)
+    moments = LayerMoments(program, 1)
+    moments.at_rest()
+    if moments.fixed:
+        raise NotClosed("a layer that ends with a norm keeps tangents beside its state; they are not followed here")
 
     @cache
     def found(directions: int) -> GramLimit:
         """With as many tangents as are asked for: one of them says whether V closes."""
-        limit = gram_limit(program, 1, directions=directions)
-        if limit.fixed:
-            raise NotClosed("a layer that ends with a norm keeps tangents beside its state; they are not followed here")
-        return limit
+        return gram_limit(program, 1, directions=directions)
 
     def named(expr: sp.Expr, limit: GramLimit) -> sp.Expr:
         return expr.xreplace({limit.matrix[p]: matrix[p] for p in upper(limit.matrix.rows)})

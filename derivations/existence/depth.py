@@ -28,6 +28,7 @@ import math
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.binding import Binding
 from derivations.calculus.boundaries import classify, explosion
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
@@ -208,12 +209,12 @@ def _of_program(limit: Diffusion | NeuronDiffusion, network: Recipe) -> Existenc
         found, noise_degrees = [degree(norm.drift[0], norm.states)], [degree(norm.covariance[0, 0], norm.states)]
     if at_most(found, noise_degrees):
         explodes, why_explodes = "cannot", "drift and noise grow at most linearly"
+    elif (seen := _by_what_is_added(network)) is not None:
+        explodes, why_explodes = seen
     elif norm is not None:
         explodes, why_explodes = _by_fellers_test(norm)
     elif _fixes_norms(network):
         explodes, why_explodes = "cannot", "every layer puts out states of the same norm"
-    if explodes == UNKNOWN:
-        explodes, why_explodes = _by_what_is_added(network) or (explodes, why_explodes)
     if explodes == UNKNOWN and network.positions:
         explodes, why_explodes = _over_positions(network)
     root = _root_of_summand(drift, covariance)  # one matrix: the layer is Brownian motion in a clock of its own
@@ -333,27 +334,43 @@ def _stays_away_from_zero(norm: Diffusion) -> bool:
 
 
 def _leading_at_zero(norm: Diffusion) -> bool | None:
-    r"""Of a noise with :math:`a \sim a_1 V` and a smooth drift, whether :math:`2\mu(0) \ge a_1`; None of others.
+    r"""Whether V > 0 for good, where drift and variance are smooth in :math:`\sqrt V`; None of others.
 
-    Then :math:`2\mu/a = (2\mu(0)/a_1)/V + O(1)`, and by the scale function 0 is reached iff :math:`2\mu(0) < a_1`, as by a squared
-    Bessel process.
+    With :math:`a \sim a_1 V` the scale function has :math:`2\mu/a = (2\mu(0)/a_1)/V + O(V^{-1/2})`, and 0 is reached iff
+    :math:`2\mu(0) < a_1`, as by a squared Bessel process. A drift of order V and a variance of order :math:`V^2` are those of a logarithm
+    with bounded coefficients.
     """
-    (v,), (drift,), (variance,) = norm.states, norm.drift, norm.covariance
-    there = [entry.subs(v, 0) for entry in (drift, sp.diff(drift, v), sp.diff(variance, v, 2))]
-    none, slope = variance.subs(v, 0), sp.diff(variance, v).subs(v, 0)
-    if none != 0 or not slope.is_positive or not all(value.is_finite and value.is_real for value in there):
+    (v,), root = norm.states, sp.Dummy("y", positive=True)
+    drift, variance = (_taylor(entry.xreplace({v: root**2}), root) for entry in (norm.drift[0], norm.covariance[0]))
+    if drift is None or variance is None or any(variance[:2]):
         return None
-    return bool(sp.factor(2 * there[0] - slope).is_nonnegative)
+    if not any(variance[2:4]) and not any(drift[:2]):
+        return True
+    return bool(sp.factor(2 * drift[0] - variance[2]).is_nonnegative) if variance[2].is_positive else None
+
+
+def _taylor(expr: sp.Expr, y: sp.Symbol) -> list[sp.Expr] | None:
+    """The first coefficients at 0, up to that of the fourth power; None where one is not finite, or means have no closed form."""
+    if expr.atoms(Binding):
+        return None
+    found = []
+    for k in range(5):
+        value = sp.expand(expr.subs(y, 0))
+        if not (value.is_finite and value.is_real):
+            return None
+        found.append(value / sp.factorial(k))
+        expr = sp.diff(expr, y)
+    return found
 
 
 def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:
-    try:
-        reached = explosion(norm)
-    except DerivationError:
-        found = explosion_by_powers(norm)
-        if found is None:
-            return UNKNOWN, "Feller's test of the squared norm has no closed form"
-        reached = found
+    reached = explosion_by_powers(norm)  # at once, where limits of formulas take long
+    if reached not in (sp.true, sp.false):
+        try:
+            reached = explosion(norm)
+        except DerivationError:
+            if reached is None:
+                return UNKNOWN, "Feller's test of the squared norm has no closed form"
     if reached == sp.true:
         return "can", "by Feller's test the squared norm, a diffusion by itself, reaches infinity in finite time"
     if reached == sp.false:

@@ -100,10 +100,11 @@ class FreeLaw(TransformedGaussian):
 
     @property
     def description(self) -> Words:
-        """The map, and the drifts of the mixture."""
-        drifts: list[str | sp.Basic] = []
-        for k, c in enumerate(self.components):
-            drifts += [" or "] * (k > 0) + [sp.diff(c.mean, time)]
+        """The map, and the drifts of the mixture with the probability of the first."""
+        first, *others = self.components
+        drifts: list[str | sp.Basic] = [sp.diff(first.mean, time)]
+        for other in others:
+            drifts += [" with probability ", sp.factor(first.weight), ", else ", sp.diff(other.mean, time)]
         return (*self._transformed(), ", where ", moved, " is Brownian motion with drift ", *drifts)
 
     @classmethod

@@ -226,11 +226,12 @@ class JointMoments:
         NoLimit
             If one grows.
         """
-        total = sp.S.Zero
+        total, opened = sp.S.Zero, True  # factors are opened in the end, and are not looked for in polynomials
         for weight in sorted(terms, key=lambda w: (not w.is_number, sp.default_sort_key(w) if not w.is_number else w)):
-            term, size = factored(terms[weight]) if terms[weight].is_polynomial() else terms[weight], self.size(weight)
+            polynomial = terms[weight].is_polynomial()
+            term, size = sp.expand(terms[weight]) if polynomial else terms[weight], self.size(weight)
             if size.is_zero:
-                total += term
+                total, opened = total + term, opened and polynomial
             elif size.is_positive:
                 if sp.expand(term) != 0:
                     raise NoLimit(
@@ -248,7 +249,7 @@ class JointMoments:
                 f"with small parameters n^(-p), p = {rates}, a unit of n^({self.regime.depth}) layers needs terms of higher order than are "
                 "expanded; give rates of at least a twelfth of the depth's exponent"
             )
-        return sp.expand(total) if total.is_polynomial(*total.free_symbols) else total
+        return sp.expand(total) if not opened and total.is_polynomial(*total.free_symbols) else total
 
     def _instead(self, what: str, term: sp.Expr) -> str:
         """What the network does where a term is too strong."""

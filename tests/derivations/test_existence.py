@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, average, derive, epsilon, rms_norm, symbols
-from derivations.activations import erf, gelu, identity, relu, silu, tanh
-from derivations.architectures import ConvResNet, MLPBlock, ResNet, ShrinkingResNet
+from derivations import Diffusion, Network, Weights, average, derive, epsilon, rms_norm, symbols
+from derivations.activations import elu, erf, gelu, identity, relu, silu, tanh
+from derivations.architectures import ConvResNet, GatedBlock, MLPBlock, ResNet, ShrinkingResNet
 from derivations.calculus.boundaries import classify
 from derivations.errors import DerivationError
 from derivations.existence import existence
@@ -270,7 +270,9 @@ def test_a_norm_that_starts_as_a_squared_bessel_process_reaches_0_as_that_does(w
     biased = derive(MLPBlock(erf, width=width, bias_variance=1))  # the arcsine of a quotient: this took minutes
     assert _leading_at_zero(biased.gram) == (width >= 2)
     assert ("0, which is not reached" in biased.existence.reasons[0]) == (width >= 2)
-    assert _leading_at_zero(derive(MLPBlock(relu, width=width)).gram) is None  # the control: the noise is of order V
+    smooth_in_root = derive(MLPBlock(elu(), width=width)).gram  # erf(√V): what is of order V goes out
+    assert _leading_at_zero(smooth_in_root)
+    assert _leading_at_zero(Diffusion(smooth_in_root.states, [0], [[sp.sqrt(*smooth_in_root.states)]])) is None
 
 
 def test_bounded_functions_vanish_with_their_argument():
@@ -278,3 +280,8 @@ def test_bounded_functions_vanish_with_their_argument():
     assert degree(v * sp.asin(2 * v / (2 * v + 1)), [v], far=False) == 2
     assert degree(v * sp.cos(v), [v], far=False) == 1
     assert degree(v * sp.asin(2 * v / (2 * v + 1)), [v]) == 1
+
+
+def test_gated_blocks_explode_from_three_neurons_on_whatever_the_gate():
+    # limits of an arcsine beside square roots took a minute, and powers say it at once
+    assert [derive(GatedBlock(gelu, width=k)).existence.explodes for k in (2, 3)] == ["cannot", "can"]

@@ -135,13 +135,24 @@ class Settled:
 
     def settled(self, expr: sp.Expr) -> sp.Expr:
         """An opened observable at the means, in what is left."""
+        present, own = expr.atoms(sp.Symbol), set(self.symbols)
+        inside = [(s, m) for s, m in zip(self.symbols, self.means, strict=True) if s in present]
+        if not any(m.atoms(sp.Symbol) & own for _, m in inside):
+            return self._at(expr, inside)
         for symbol, mean in zip(reversed(self.symbols), reversed(self.means), strict=True):
             if expr.has(symbol):
-                if mean.has(sp.Piecewise) and any(kinked.has(symbol) for kinked in expr.atoms(*_KINKED)):
-                    raise NotClosed(f"the average {mean} has no closed form, and it moves a kink of another one")
-                means = {node: node.xreplace({symbol: mean}) for node in expr.atoms(*_MEANS) if node.has(symbol)}
-                expr = expr.xreplace({symbol: mean}).xreplace({node: node.doit() for node in means.values()})
+                expr = self._at(expr, [(symbol, mean)])
         return expr
+
+    def _at(self, expr: sp.Expr, inside: Sequence[tuple[sp.Symbol, sp.Expr]]) -> sp.Expr:
+        """With means in the place of some averages, all at once."""
+        uneven = [symbol for symbol, mean in inside if mean.has(sp.Piecewise)]
+        for symbol, mean in inside:
+            if symbol in uneven and any(kinked.has(symbol) for kinked in expr.atoms(*_KINKED)):
+                raise NotClosed(f"the average {mean} has no closed form, and it moves a kink of another one")
+        rule = dict(inside)
+        moved = [node.xreplace(rule) for node in expr.atoms(*_MEANS) if inside and node.has(*rule)]
+        return expr.xreplace(rule).xreplace({node: node.doit() for node in moved})
 
     @cached_property
     def _moves(self) -> dict[tuple[int, int], sp.Expr]:

@@ -115,6 +115,9 @@ def test_infinite_width_is_the_flow_of_gradients():
 
 
 def test_what_does_not_close_says_why():
+    for norm in ("rms", "layer"):  # behind a layer norm an average of the tangent was named, which every layer makes 0
+        with pytest.raises(NotClosed, match="ends with a norm keeps tangents beside its state"):
+            tangent_gram(MLPBlock(relu, width=3, norm=norm, place="post"))
     with pytest.raises(NotClosed, match="neuron by neuron"):
         tangent_gram(ResNet(tanh, width=n))
     with pytest.raises(NotClosed, match="as depth over width"):
