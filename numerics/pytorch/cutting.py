@@ -3,6 +3,7 @@ r"""Operations that cut a tensor into parts and put parts together: chunk, split
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,9 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             empty = start >= stop  # as what is left over where all of it is turned
             made = made.each(lambda parts: ()) if empty else reader.split(made, sizes)[1 if start else 0]
             axis += 1
+        elif made.axes[axis] == NEURONS and isinstance(step, slice) and step in _EVERY_SECOND:
+            place = _EVERY_SECOND.index(step) % 2
+            made, axis = made.each(partial(_one_in_turn, reader, place)), axis + 1
         elif made.axes[axis] == ONE and step == 0:
             made = made.without(axis)
         elif made.axes[axis] == HERE and isinstance(step, int):
@@ -134,6 +138,11 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
     return made
 
 
+def _one_in_turn(reader: Reader, place: int, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The even neurons of each part, or the odd ones."""
+    return tuple(reader.in_turn(part)[place] for part in parts)
+
+
 def _positions(reader: Reader, value: Value, axis: int, step: slice) -> Value:
     """All positions, or one of them for all to read."""
     (size,) = reader.positions
@@ -144,6 +153,9 @@ def _positions(reader: Reader, value: Value, axis: int, step: slice) -> Value:
         raise ValueError(f"a slice keeps {len(picked)} of {size} positions; {KEEPS}")
     return at_place(reader, "a slice", value, axis, picked[0])
 
+
+#: Even neurons, and odd ones.
+_EVERY_SECOND = (slice(None, None, 2), slice(1, None, 2), slice(0, None, 2))
 
 MODULES: dict[str, Rule] = {}
 FUNCTIONS: dict[str, Rule] = {

@@ -16,8 +16,11 @@ from derivations.symbols import state
 from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
-from numerics.pytorch.tables import Tables
+from numerics.pytorch.tables import Tables, Woven
 from numerics.pytorch.values import HERE, MULTIPLIED, Axis, Part, Value, combined, identifier
+
+#: How matrices of even and of odd neurons end.
+_TURNS = ("even", "odd")
 
 #: What reads a module or an operation.
 Rule = Callable[..., Any]
@@ -53,6 +56,9 @@ class Reader(Matrices):
         self._branches: list[sp.Symbol] = []
         self.tables = Tables()
         self._cuts: dict[tuple[sp.Expr, ...], Part] = {}  # what runs of neurons were cut from
+        self._turns: dict[
+            tuple[sp.Expr, ...], Part
+        ] = {}  # and what every second neuron was taken of, even ones and odd ones
 
     def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
         """Take what the block's modules say of the state."""
@@ -105,6 +111,10 @@ class Reader(Matrices):
                 made.append(Part(symbol, size))
             return made
         starts = [0, *itertools.accumulate(sizes)]
+        if part.expr.has(Woven):
+            raise ValueError(
+                "neurons that two tensors give in turn are cut into parts; cut these before they are put in turn"
+            )
         if part.expr.free_symbols & set(self._gains):
             raise ValueError(
                 "what is multiplied by numbers that differ between neurons is cut into parts; cut it before"
@@ -115,14 +125,40 @@ class Reader(Matrices):
         self._cuts[tuple(p.expr for p in made)] = part
         return made
 
-    def rejoined(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-        """Neighbours that were cut from one part, all in their order, as that one again; others as they are."""
+    def in_turn(self, part: Part) -> tuple[Part, Part]:
+        """The even and the odd neurons of a part: rows of one matrix are independent, so these are two matrices.
+
+        Raises
+        ------
+        ValueError
+            For an odd number of neurons, or for numbers that differ between neurons.
+        """
+        size, woven = self.count(part), {node: sp.Dummy("w") for node in part.expr.atoms(Woven)}
+        if size % 2 or part.expr.free_symbols & set(self._gains):
+            raise ValueError(
+                f"every second of {size} neurons is taken, which has no rule where their number is odd or they have gains"
+            )
+        runs = _Runs([size // 2] * 2, lambda w, index, half: self._named(w, f"{w.name}_{_TURNS[index - 1]}", half))
+        made = []
+        for k in range(2):
+            own = runs.of(self.tables.strided(part.expr.xreplace(woven), k), k + 1)
+            made.append(Part(own.xreplace({name: node.args[k] for node, name in woven.items()}), size // 2))
+        if not woven:
+            self._turns[made[0].expr, made[1].expr] = part
+        return made[0], made[1]
+
+    def rejoined(self, parts: tuple[Part, ...], in_turn: bool = False) -> tuple[Part, ...]:
+        """Neighbours that were cut from one part, all in their order, as that one again; others as they are.
+
+        ``in_turn`` takes even and odd neurons side by side for the part as well, whose order is then another one.
+        """
+        known = self._cuts | self._turns if in_turn else self._cuts
         for first, last in itertools.combinations(range(len(parts) + 1), 2):
             factors, exprs = zip(*(p.expr.as_coeff_Mul() for p in parts[first:last]), strict=True)
-            if last - first > 1 and len(set(factors)) == 1 and exprs in self._cuts:
-                whole = self._cuts[exprs]
+            if last - first > 1 and len(set(factors)) == 1 and exprs in known:
+                whole = known[exprs]
                 one = Part(factors[0] * whole.expr, self.count(whole))
-                return self.rejoined((*parts[:first], one, *parts[last:]))
+                return self.rejoined((*parts[:first], one, *parts[last:]), in_turn)
         return parts
 
     def _named(self, weights: Weights, name: str, size: int) -> Weights:

@@ -11,7 +11,8 @@ import sympy as sp
 
 from numerics.pytorch.network import STOPPED
 from numerics.pytorch.reader import Reader, Rule, here
-from numerics.pytorch.values import ANY, BATCH, NEURONS, ONE, ROWS, Axis, Value, batch_size, spoken, stacked
+from numerics.pytorch.tables import Woven
+from numerics.pytorch.values import ANY, BATCH, NEURONS, ONE, ROWS, Axis, Part, Value, batch_size, spoken, stacked
 
 
 def shape_of(reader: Reader, x: Any, dim: Any = None) -> Any:
@@ -165,6 +166,8 @@ def _regrouped(reader: Reader, value: Value, groups: list[tuple[list[int], list[
             made = _lists(made, at, len(taken), [int(s) for s in sizes])
         elif old[-1] == NEURONS and all(isinstance(a, int) for a in old[:-1]):
             made = _cut(reader, side_by_side(made, at, len(taken)), at, [int(s) for s in sizes])
+        elif old == (NEURONS, 2) and len(sizes) == 1:
+            made = _woven(made, at)
         else:
             made = replace(made, axes=(*made.axes[:at], *_rows(reader, old, sizes), *made.axes[at + len(taken) :]))
         at += len(sizes)
@@ -181,6 +184,16 @@ def _rows(reader: Reader, old: tuple[Axis, ...], sizes: list[Any]) -> tuple[Axis
     raise ValueError(
         f"the axes {spoken(old)} are made one or cut; neurons stay apart from others, and batch and positions are made one together, batch first"
     )
+
+
+def _woven(value: Value, at: int) -> Value:
+    """Neurons of two tensors in turn, the list behind the neurons gone."""
+    even, odd = (value.taken(at + 1, k) for k in range(2))
+    entries = np.empty(even.entries.shape, dtype=object)
+    for index in np.ndindex(entries.shape):
+        pairs = zip(even.entries[index], odd.entries[index], strict=True)
+        entries[index] = tuple(Part(Woven(p.expr, q.expr), p.size and 2 * p.size) for p, q in pairs)
+    return Value(even.axes, entries)
 
 
 def _lists(value: Value, at: int, count: int, sizes: list[int]) -> Value:

@@ -9,6 +9,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+class Woven(sp.Function):
+    """Neurons of two runs in turn, as ``torch.stack((a, b), -1).flatten(-2)`` puts them: the first one's are the even ones."""
+
+    nargs = 2
+    is_extended_real = True
+
+
 class Tables:
     """The tables of a block, each with its symbol; equal ones have one."""
 
@@ -32,14 +39,23 @@ class Tables:
         """A formula of a run of the neurons, with that part of its tables."""
         return expr.xreplace({s: self.symbol(self.numbers[s][:, start:stop]) for s in self.within(expr)})
 
+    def strided(self, expr: sp.Expr, start: int) -> sp.Expr:
+        """A formula of every second of the neurons, with that part of its tables."""
+        rule = {s: self.symbol(np.ascontiguousarray(self.numbers[s][:, start::2])) for s in self.within(expr)}
+        return expr.xreplace(rule)
+
     def require_none(self, expr: sp.Expr) -> None:
-        """Refuse tables that stand elsewhere than in scores.
+        """Refuse tables, and neurons in turn, that stand elsewhere than in scores.
 
         Raises
         ------
         ValueError
             If one is left.
         """
+        if expr.has(Woven):
+            raise ValueError(
+                "neurons of two tensors are put in turn, by stack and flatten; this is known of queries and keys that are turned, as by rotary positions"
+            )
         if self.within(expr):
             raise ValueError(
                 "a tensor is multiplied by numbers that differ between positions; known are those that turn pairs of neurons of queries and keys, as "

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from derivations import rotary
 from numerics.pytorch.draws import array
 from numerics.pytorch.reader import Reader
+from numerics.pytorch.tables import Woven
 from numerics.pytorch.values import HERE, NEURONS, Axis, Part, Value, is_tensor, number
 
 Array = NDArray[np.float64]
@@ -64,12 +65,13 @@ def as_rotary(reader: Reader, parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """
     if not any(reader.tables.within(p.expr) for p in parts):
         return parts
+    parts = tuple(run for p in parts for run in (reader.in_turn(p) if p.expr.has(Woven) else (p,)))
     sums = [_sum(reader, p) for p in parts]
     bases = list(dict.fromkeys(base for own in sums for base in own))
     sizes = [reader.count(p) for p in parts]
     for order in itertools.permutations(bases) if len(bases) == len(parts) <= _MOST_RUNS else ():
         runs = tuple(Part(base, size) for base, size in zip(order, sizes, strict=True))
-        whole = reader.rejoined(runs)
+        whole = reader.rejoined(runs, in_turn=True)
         turns = _turns(sums, order) if len(whole) == 1 and _read_once(runs, whole, sizes) else None
         if turns is not None:
             return (Part(turns.factor * rotary(whole[0].expr, turns.rows()), sum(sizes)),)

@@ -222,6 +222,8 @@ class HeadsLaw(Law):
 
     def _of_product(self, function: sp.Expr) -> sp.Expr:
         used = [law for law in self.laws if function.has(*law.variables)]
+        if len(used) < 2:
+            return used[0].mean(function) if used else function
         factors = sp.Mul.make_args(function)
         own = [sp.Mul(*(f for f in factors if f.has(*law.variables))) for law in used]
         if sp.Mul(*own) == function and used[0].draw.neurons == sp.oo:  # heads are independent

@@ -27,6 +27,7 @@ from derivations import (
     rms_norm,
 )
 from derivations.gaussian import SoftmaxMean, softmax_mean
+from derivations.symbols import state
 from derivations.symbols import width as n
 from numerics.compile.softmax_means import softmax_mean_value
 from numerics.statistics import Estimate
@@ -295,6 +296,8 @@ def test_a_norm_over_several_heads_is_of_the_average_of_their_forms():
     one, two = (derive(_several([1] * count)).limit for count in (1, 2))
     assert (two.drift[0], two.drift[2]) == (1, 1)
     assert derive(_several([2, 2])).limit == two  # a norm sees no factor
+    beside = derive(_several([1, 1], lambda heads: rms_norm(sum(heads)) + Weights("A")(relu(state)))).limit
+    assert sp.expand(beside.drift[0] - two.drift[0] - beside.states[0] / 2) == 0
     at = dict(zip(two.states, (4, 2, 3), strict=True))
     found = [softmax_mean_value(limit.drift[1].xreplace(at)) for limit in (one, two)]
     rng, gram = np.random.default_rng(0), np.array([[4.0, 2.0], [2.0, 3.0]])

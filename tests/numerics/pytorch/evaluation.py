@@ -103,6 +103,9 @@ def read_with_copies(block, **options):
     class Noting(Reader):
         def _named(self, weights, name, size):
             made = super()._named(weights, name, size)
+            if name.endswith(("_even", "_odd")):
+                copies[made.name] = weights.name, slice(int(name.endswith("_odd")), None, 2), slice(None)
+                return made
             start = 0 if name == f"{weights.name}_1" else starts[weights.name]
             starts[weights.name] = start + size
             copies[made.name] = weights.name, slice(start, start + size), slice(None)

@@ -76,7 +76,23 @@ def by_one_factor(b, u):
     return 1.25 * (u * b.cosine) + half(u) * (b.sine * 1.25)
 
 
-WAYS = {
+def in_turn(b, u):
+    """Pairs of neighbours."""
+    cosine, sine = b.cosine[:, : D // 2], b.sine[:, : D // 2]
+    even, odd = u[..., ::2], u[..., 1::2]
+    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)
+
+
+def in_turn_by_tables(b, u):
+    cosine, sine = (table[:, : D // 2].repeat_interleave(2, -1) for table in (b.cosine, b.sine))
+    return u * cosine + torch.stack((-u[..., 1::2], u[..., ::2]), -1).reshape(u.shape) * sine
+
+
+NEIGHBOURS = {
+    "neighbours": lambda: Rotating(in_turn),
+    "neighbours, tables": lambda: Rotating(in_turn_by_tables),
+}
+WAYS = NEIGHBOURS | {
     "tables": lambda: Rotating(),
     "slices of tables": lambda: Rotating(sliced),
     "angles made on the way": lambda: Rotating(made_on_the_way),
@@ -93,6 +109,9 @@ def test_what_is_read_is_what_pytorch_computes(way):
     with torch.no_grad():
         theirs = block(x[None])[0].numpy()
     tensors = {name: (getattr(block, name).weight.detach().numpy(), None) for name in "qkvo"}
+    if way in NEIGHBOURS:  # the network that is read has partners half of a head apart
+        order = np.concatenate([np.r_[h : h + D : 2, h + 1 : h + D : 2] for h in range(0, N, D)])
+        tensors |= {name: (tensors[name][0][order], None) for name in "qk"}
     assert np.abs(evaluated(net, x.numpy(), tensors, copies) - theirs).max() < 1e-6  # angles have seven digits
     still = net.layer.replace(Rotary, lambda body, _: body)
     wrong = evaluated(replace(net, layer=still), x.numpy(), tensors, copies)
@@ -126,6 +145,8 @@ def xpos(b, u):
         (xpos, "differ between positions and do not turn pairs of neurons, all by one factor"),
         (lambda b, u: u * b.cosine, "differ between positions and do not turn pairs of neurons"),
         (lambda b, u: u * b.cosine + half(u) * b.sine * 1.1, "do not turn pairs of neurons, all by one factor"),
+        (lambda b, u: torch.stack((u[..., ::2], u[..., 1::2]), -1).flatten(-2), "put in turn, by stack and flatten"),
+        (lambda b, u: half(in_turn(b, u)), "that two tensors give in turn are cut into parts"),
         (lambda b, u: u * b.cosine - u * b.sine, "do not turn pairs of neurons"),
         (lambda b, u: (u * b.cosine + half(u) * b.sine).tanh(), "do not turn pairs of neurons"),
     ],
