@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 SMALL = 1e-280
 #: Matrices that are factored at a time: so many stay near the processor.
 _TOGETHER = 8192
+#: The largest matrices that are multiplied entry by entry, and from how many of them on.
+_SMALL_SIZE, _MANY = 4, 64
 
 
 def semidefinite_factor(matrix: Array) -> Array:
@@ -59,6 +61,32 @@ def _factor(matrix: Array, factor: Array) -> None:
             column *= 1 / np.sqrt(pivot)
         else:
             column *= np.where(alive, 1 / np.sqrt(np.where(alive, pivot, 1.0)), 0.0)
+
+
+def times_transposed(left: Array, right: Array) -> Array:
+    """Products of small matrices with the transposes of others, many at once: along the samples, where NumPy takes one after the other.
+
+    Parameters
+    ----------
+    left, right : array, shape (samples, m, k)
+
+    Examples
+    --------
+    >>> times_transposed(np.array([[[1.0, 2.0], [0.0, 1.0]]]), np.array([[[1.0, 1.0], [0.0, 3.0]]]))
+    array([[[3., 6.],
+            [1., 3.]]])
+    """
+    samples, size, inner = left.shape
+    if size > _SMALL_SIZE or samples < _MANY:
+        return left @ right.swapaxes(1, 2)
+    one, other = np.moveaxis(left, 0, -1), np.moveaxis(right, 0, -1)
+    product = np.empty((size, size, samples))
+    for a in range(size):
+        for b in range(size):
+            np.multiply(one[a, 0], other[b, 0], out=product[a, b])
+            for k in range(1, inner):
+                product[a, b] += one[a, k] * other[b, k]
+    return np.moveaxis(product, -1, 0)
 
 
 def nearest_semidefinite(matrix: Array) -> Array:

@@ -346,13 +346,15 @@ def _leading_at_zero(norm: Diffusion) -> bool | None:
         return None
     if not any(variance[2:4]) and not any(drift[:2]):
         return True
-    return bool(sp.factor(2 * drift[0] - variance[2]).is_nonnegative) if variance[2].is_positive else None
+    slope = sp.factor_terms(variance[2])
+    return bool(sp.factor_terms(sp.expand(2 * drift[0] - slope)).is_nonnegative) if slope.is_positive else None
 
 
 def _taylor(expr: sp.Expr, y: sp.Symbol) -> list[sp.Expr] | None:
     """The first coefficients at 0, up to that of the fourth power; None where one is not finite, or means have no closed form."""
     if expr.atoms(Binding):
         return None
+    expr = expr.xreplace({node: value for node in expr.atoms(sp.exp, sp.erf) if (value := _flat(node, y)) is not None})
     found = []
     for k in range(5):
         value = sp.expand(expr.subs(y, 0))
@@ -361,6 +363,16 @@ def _taylor(expr: sp.Expr, y: sp.Symbol) -> list[sp.Expr] | None:
         found.append(value / sp.factorial(k))
         expr = sp.diff(expr, y)
     return found
+
+
+def _flat(node: sp.Expr, y: sp.Symbol) -> sp.Expr | None:
+    r"""What :math:`e^{-c/y^k}` or :math:`\operatorname{erf}(c/y^k)` differs from by less than every power of y, as its derivatives do."""
+    factor, power = node.args[0].as_independent(y, as_Add=False)
+    if not (power.is_Pow and power.base == y and power.exp.is_negative and factor.is_nonzero and factor.is_real):
+        return None
+    if isinstance(node, sp.exp):
+        return sp.S.Zero if factor.is_negative else None
+    return sp.sign(factor)
 
 
 def _by_fellers_test(norm: Diffusion) -> tuple[str, str]:

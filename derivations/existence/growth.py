@@ -215,7 +215,11 @@ def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
         found = [part for part in (far_out(part, s) for part in expr.args) if part is not None]
         if len(found) < len(expr.args):
             return None
-        return sp.Add(*(power for power, _ in found)), int(sp.prod([sign for _, sign in found]))
+        power = sp.Add(*(power for power, _ in found))
+        if (
+            power is not sp.nan
+        ):  # else one factor grows and one vanishes faster than powers: together they are asked below
+            return power, int(sp.prod([sign for _, sign in found]))
     if isinstance(expr, GaussianExpectation):
         function, mean, variance = expr.args
         inside = far_out(variance, s)

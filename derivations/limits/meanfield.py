@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
-from derivations.gaussian import expect, expect_pair
+from derivations.gaussian import GaussianJointExpectation, expect, expect_pair
 from derivations.gaussian.node import GaussianMean
+from derivations.limits.elimination.linear_forms import mean_over_all, nests
 from derivations.limits.elimination.wick import gaussian_mean
 
 
@@ -76,10 +77,16 @@ class MeanFieldLaw:
     def _of_many(self, body: sp.Expr, variables: Sequence[tuple[int, sp.Symbol]], evaluate: bool) -> sp.Expr:
         """Of centred coordinates that meet in functions of few linear combinations, as where positions are mixed."""
         table = {(u, v): self.covariance(a, b) for a, u in variables for b, v in variables}
+        whole = mean_over_all(body, [u for _, u in variables], table)
+        if whole is not None and body.has(GaussianJointExpectation):
+            return whole
         try:
-            return gaussian_mean(body, table, evaluate)
+            found = gaussian_mean(body, table, evaluate)
         except DerivationError as error:
+            if whole is not None:
+                return whole
             raise DerivationError(f"no rule is known for the Gaussian mean of {brief(body)}: {error}") from error
+        return whole if whole is not None and nests(found) else found
 
 
 def _apart(term: sp.Expr, x: sp.Symbol, y: sp.Symbol) -> tuple[sp.Expr, sp.Expr] | None:

@@ -12,7 +12,7 @@ from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from derivations.limits.gram import upper
 from numerics.compile import compile_expression
-from numerics.linalg import nearest_semidefinite, semidefinite_factor
+from numerics.linalg import nearest_semidefinite, semidefinite_factor, times_transposed
 from numerics.schemes.base import Advance, Array, Scheme
 
 
@@ -64,7 +64,7 @@ class GramEuler(Scheme):
                 v[:, a, b] = v[:, b, a] = x[:, k]
             lower = semidefinite_factor(v)
             for step in range(steps):
-                v = lower @ lower.swapaxes(1, 2)
+                v = times_transposed(lower, lower)
                 states = [_inside(v, a, b) for a, b in pairs]
                 now = time + step * h
                 own, velocity = rates(*states, now), drift(*states, now)
@@ -75,9 +75,9 @@ class GramEuler(Scheme):
                     g[:, a, b] = g[:, b, a] = g_aa if a == b else (own[k] / 2 - states[k] * g_aa) / norm
                     rest[:, a, b] = rest[:, b, a] = velocity[k]
                 gamma = rng.standard_normal((count, m, m))
-                moved = lower + np.sqrt(h) * (semidefinite_factor(g) @ gamma)
-                lower = semidefinite_factor(moved @ moved.swapaxes(1, 2) + h * (rest - m * g))
-            v = lower @ lower.swapaxes(1, 2)
+                moved = lower + np.sqrt(h) * times_transposed(semidefinite_factor(g), gamma.swapaxes(1, 2))
+                lower = semidefinite_factor(times_transposed(moved, moved) + h * (rest - m * g))
+            v = times_transposed(lower, lower)
             return np.stack([v[:, a, b] for a, b in pairs], axis=1)
 
         return advance

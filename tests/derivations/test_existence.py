@@ -16,7 +16,7 @@ from derivations.calculus.boundaries import classify
 from derivations.errors import DerivationError
 from derivations.existence import existence
 from derivations.existence.depth import _leading_at_zero
-from derivations.existence.growth import degree, is_lipschitz_drift
+from derivations.existence.growth import degree, far_out, is_lipschitz_drift
 from derivations.limits import depth_limit
 from derivations.symbols import state, width
 from numerics.networks import simulate_network
@@ -272,6 +272,9 @@ def test_a_norm_that_starts_as_a_squared_bessel_process_reaches_0_as_that_does(w
     assert ("0, which is not reached" in biased.existence.reasons[0]) == (width >= 2)
     smooth_in_root = derive(MLPBlock(elu(), width=width)).gram  # erf(√V): what is of order V goes out
     assert _leading_at_zero(smooth_in_root)
+    assert _leading_at_zero(
+        derive(MLPBlock("hardshrink", width=width)).gram
+    )  # e^{-1/V}, which vanishes with all derivatives
     assert _leading_at_zero(Diffusion(smooth_in_root.states, [0], [[sp.sqrt(*smooth_in_root.states)]])) is None
 
 
@@ -285,3 +288,9 @@ def test_bounded_functions_vanish_with_their_argument():
 def test_gated_blocks_explode_from_three_neurons_on_whatever_the_gate():
     # limits of an arcsine beside square roots took a minute, and powers say it at once
     assert [derive(GatedBlock(gelu, width=k)).existence.explodes for k in (2, 3)] == ["cannot", "can"]
+
+
+def test_a_product_of_what_grows_and_what_vanishes_has_no_power_that_is_read_off():
+    v = sp.Symbol("V", positive=True)
+    assert far_out(v + sp.exp(2 * v) * sp.erfc(sp.sqrt(2 * v)), v) is None  # oo - oo was compared with powers
+    assert far_out(v**2 * sp.exp(-v) + v, v) == (1, 1)

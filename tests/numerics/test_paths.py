@@ -19,7 +19,7 @@ from derivations.laws import Normal, recognise
 from derivations.limits import depth_limit, width_limit
 from derivations.symbols import time, width
 from numerics.compile import compile_law
-from numerics.linalg import nearest_semidefinite, semidefinite_factor
+from numerics.linalg import nearest_semidefinite, semidefinite_factor, times_transposed
 from numerics.paths import SCHEMES, EulerMaruyama, ExactLaw, sample_law, simulate_sde
 
 LINEAR = depth_limit(ResNet(identity, width=1))
@@ -170,6 +170,16 @@ def test_the_nearest_semidefinite_matrices_are_those_without_negative_eigenvalue
     np.testing.assert_allclose(found, expected, atol=1e-13 * np.abs(given).max())
     assert np.array_equal(found[values[:, 0] > 1e-9], given[values[:, 0] > 1e-9])  # as they are
     assert np.abs(given - expected).max() > 0.1  # the control
+
+
+@pytest.mark.parametrize("samples", [0, 3, 500])
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (4, 2), (6, 6)])
+def test_products_of_many_small_matrices_are_those_of_each(samples, shape):
+    left, right = np.random.default_rng(0).standard_normal((2, samples, *shape))
+    found = times_transposed(left, right)
+    np.testing.assert_allclose(found, np.einsum("sak,sbk->sab", left, right), atol=1e-13)
+    if samples and shape[0] > 1:  # the control
+        assert not np.allclose(found, found.swapaxes(1, 2))
 
 
 def test_starts_of_every_shape():

@@ -11,7 +11,6 @@ import sympy as sp
 from derivations.binding import bound_symbol, bound_symbols
 from derivations.errors import DerivationError, NotClosed, brief
 from derivations.gaussian import SoftmaxShare, joint_mean
-from derivations.gaussian.growth import grows_moderately
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.node import GaussianMean
 from derivations.limits.elimination.averages import LayerAverage, may_vanish
@@ -19,7 +18,7 @@ from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.dead import continued, jumps
 from derivations.limits.elimination.draws import Coins, Draw
 from derivations.limits.elimination.held import HeldSum, released, with_sums
-from derivations.limits.elimination.linear_forms import opened
+from derivations.limits.elimination.linear_forms import mean_over_all, nests, unnested
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression
 from derivations.limits.elimination.wick import gaussian_mean
@@ -110,6 +109,9 @@ class GaussianLaw(Law):
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """Of a function of the variables; a smooth one that no rule is known for is unevaluated, as one mean over all variables."""
+        met = self.keeps and any(mean.has(*self.variables) for mean in body.atoms(GaussianJointExpectation))
+        if met and (kept := self.unevaluated(body)) is not None:
+            return kept
         try:
             found = self.by_rule(body)
         except NotClosed:
@@ -117,8 +119,7 @@ class GaussianLaw(Law):
             if kept is None:
                 raise
             return kept
-        nested = self.keeps and any(_nests(mean) for mean in found.atoms(GaussianMean))
-        return (self.unevaluated(body) if nested else None) or found
+        return (self.unevaluated(body) if self.keeps and nests(found) else None) or found
 
     def by_rule(self, body: sp.Expr) -> sp.Expr:
         """Of a function of the variables; where a variance can be 0, also right there."""
@@ -134,15 +135,9 @@ class GaussianLaw(Law):
 
     def unevaluated(self, body: sp.Expr) -> sp.Expr | None:
         """The mean of a function that has one under every Gaussian law; None where that is not seen."""
-        body, others, blocks = unnested(released(body), self.variables)
+        body = released(body)
         used = [v for v in self.variables if body.has(v)]
-        table = {(u, v): self.entry(u, v) for u in used for v in used}
-        whole, table = opened(body, used, table) or (body, table)
-        names = list(dict.fromkeys(u for u, _ in table))
-        if any(block.has(*self.variables) for block in blocks) or not grows_moderately(whole, [*names, *others]):
-            return None
-        own = sp.Matrix(len(names), len(names), lambda i, j: table[names[i], names[j]])
-        return joint_mean(whole, [*names, *others], sp.diag(own, *blocks))
+        return mean_over_all(body, used, {(u, v): self.entry(u, v) for u in used for v in used})
 
     def _require_size(self, body: sp.Expr) -> None:
         """Refuse a jump at what vanishes with the small parameter: its mean is not that at 0, however small it is."""
@@ -243,30 +238,6 @@ class FluctuationLaw(GaussianLaw):
         used = [v for v in self.variables if body.has(v)]
         own = sp.Matrix(len(used), len(used), lambda i, j: self.entry(used[i], used[j]))
         return joint_mean(body, [*used, *others], sp.diag(own, *blocks))
-
-
-def _nests(mean: GaussianMean) -> bool:
-    """Whether a mean is of another one that depends on its variable: its values take long."""
-    return any(inner.has(*f.variables) for f in mean.functions for inner in f.expr.atoms(GaussianMean))
-
-
-def unnested(body: sp.Expr, variables: Sequence[sp.Symbol]) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Matrix]]:
-    """What means of functions of other scores, among the factors, are of, with the variables of these and their covariances.
-
-    Scores of several matrices are independent given what they read, so that a mean over the ones of a mean over the others is one over all.
-    """
-    factors: list[sp.Expr] = []
-    others: list[sp.Symbol] = []
-    blocks: list[sp.Matrix] = []
-    for factor in sp.Mul.make_args(body):
-        if not isinstance(factor, GaussianJointExpectation) or not factor.function.expr.has(*variables):
-            factors.append(factor)
-            continue
-        fresh = [sp.Dummy(z.name, real=True) for z in factor.function.variables]
-        factors.append(factor.function(*fresh))
-        others += fresh
-        blocks.append(factor.covariance)
-    return (sp.Mul(*factors), others, blocks) if others else (body, [], [])
 
 
 class CoinLaw(Law):

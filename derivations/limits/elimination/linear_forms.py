@@ -15,7 +15,10 @@ from sympy.core.relational import Relational
 
 from derivations.binding import Binding
 from derivations.errors import DerivationError
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, joint_mean
+from derivations.gaussian.growth import grows_moderately
+from derivations.gaussian.joint import GaussianJointExpectation
+from derivations.gaussian.node import GaussianMean
 
 Covariance: TypeAlias = dict[tuple[sp.Symbol, sp.Symbol], sp.Expr]
 _MEANS = (GaussianExpectation, GaussianPairExpectation)
@@ -223,6 +226,61 @@ def opened(
     used = {u for u, _ in table}
     table |= {(u, v): sp.S.Zero for u in used for v in used if (u, v) not in table}
     return sp.Add(*total), table
+
+
+def mean_over_all(
+    expr: sp.Expr, noises: Sequence[sp.Symbol], covariance: Mapping[tuple[sp.Symbol, sp.Symbol], sp.Expr]
+) -> sp.Expr | None:
+    """The unevaluated mean of a smooth function, over all variables and those of means in it; None where it is not seen to exist.
+
+    Examples
+    --------
+    >>> a, b, s = sp.Symbol("a", real=True), sp.Symbol("b", real=True), sp.Symbol("s", positive=True)
+    >>> table = {(a, a): s, (b, b): 1, (a, b): 0, (b, a): 0}
+    >>> mean_over_all(sp.tanh(a * b) ** 2, (a, b), table)
+    E[tanh(z1*z2)**2, (z1, z2) ~ N(0, [[s, 0], [0, 1]])]
+    >>> mean_over_all(sp.exp(a * b), (a, b), table)
+    """
+    expr, others, blocks = unnested(expr, noises)
+    if any(block.has(*noises) for block in blocks):
+        return None
+    own = sp.diag(sp.Matrix(len(noises), len(noises), lambda i, j: covariance[noises[i], noises[j]]), *blocks)
+    known = list(enumerate([*noises, *others]))
+    table = {(u, v): own[i, j] for i, u in known for j, v in known}
+    whole, table = opened(expr, noises, table) or (expr, table)
+    names = list(dict.fromkeys(u for u, _ in table))
+    if not grows_moderately(whole, names):
+        return None
+    return joint_mean(whole, names, sp.Matrix(len(names), len(names), lambda i, j: table[names[i], names[j]]))
+
+
+def unnested(body: sp.Expr, variables: Sequence[sp.Symbol]) -> tuple[sp.Expr, list[sp.Symbol], list[sp.Matrix]]:
+    """What means of functions of other scores, among the factors, are of, with the variables of these and their covariances.
+
+    Scores of several matrices are independent given what they read, so that a mean over the ones of a mean over the others is one over all.
+    """
+    factors: list[sp.Expr] = []
+    others: list[sp.Symbol] = []
+    blocks: list[sp.Matrix] = []
+    for factor in sp.Mul.make_args(body):
+        if not isinstance(factor, GaussianJointExpectation) or not factor.function.expr.has(*variables):
+            factors.append(factor)
+            continue
+        fresh = [sp.Dummy(z.name, real=True) for z in factor.function.variables]
+        factors.append(factor.function(*fresh))
+        others += fresh
+        blocks.append(factor.covariance)
+    return (sp.Mul(*factors), others, blocks) if others else (body, [], [])
+
+
+def nests(expr: sp.Expr) -> bool:
+    """Whether a formula holds a mean of another mean that depends on its variables: values of such take long."""
+    return any(
+        inner.has(*f.variables)
+        for mean in expr.atoms(GaussianMean)
+        for f in mean.functions
+        for inner in f.expr.atoms(GaussianMean)
+    )
 
 
 def _at_fresh_variables(mean: GaussianExpectation | GaussianPairExpectation, table: Covariance) -> sp.Expr:

@@ -51,8 +51,8 @@ def _head(e: Expander, head: Head) -> None:
         )
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
-            f"the tangent kernel through a softmax over {neurons} keys is random at each layer, given the kernel; take the number of keys to "
-            "infinity by leaving size= out"
+            f"tangents through a softmax need means over its scores together with how these move, which have a rule for infinitely many keys only, "
+            f"and here they are {neurons}; take the number of keys to infinity by leaving size= out"
         )
     values, queries, keys = covariances = [_covariances(e, matrix) for matrix in head.matrices]
     if not head.is_plain:

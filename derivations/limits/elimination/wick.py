@@ -2,7 +2,7 @@ r"""Expectations of the polynomials in Gaussian noises that a Taylor expansion l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -44,6 +44,14 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
     if (choice := choice_elsewhere(expr, *noises)) is not None:
         means = (gaussian_mean(expr.xreplace({choice: branch}), covariance, evaluate) for branch, _ in choice.args)
         return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
+    if (inner := _continued_elsewhere(expr, noises)) is not None:
+        function, argument, _ = inner.args
+        own = sp.Dummy("s", positive=True)
+        parts = (
+            gaussian_mean(expr.xreplace({inner: part}), covariance, evaluate) for part in (function(own), inner.at_zero)
+        )
+        above, at_zero = parts
+        return Continued(sp.Lambda(own, above), argument, sp.Tuple(at_zero))
     if (whole := opened(expr, noises, covariance)) is not None:
         try:
             return gaussian_mean(*whole, evaluate)
@@ -65,6 +73,12 @@ def gaussian_mean(expr: sp.Expr, covariance: Covariance, evaluate: bool = True) 
     for powers, coefficient in sp.Poly(expr, *noises).terms():
         total += coefficient * _moment(tuple(powers), tuple(noises), covariance)
     return total
+
+
+def _continued_elsewhere(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> Continued | None:
+    """A formula in the variables that is continued to where a variance without them is 0."""
+    found = (c for c in expr.atoms(Continued) if c.has(*noises) and not c.args[1].has(*noises))
+    return min(found, key=sp.default_sort_key, default=None)
 
 
 def _moment(powers: tuple[int, ...], noises: tuple[sp.Symbol, ...], covariance: Covariance) -> sp.Expr:

@@ -3,7 +3,7 @@
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, Network, NotClosed, Weights, epsilon, identity, relu, rms_norm, symbols
+from derivations import AttentionBlock, Network, NotClosed, Weights, derive, epsilon, identity, relu, rms_norm, symbols
 from derivations.backward import GRADIENT, gradient_flow, jacobian, weight_gradient_flow
 from tests.helpers import equal_symbolically
 
@@ -36,3 +36,13 @@ def test_scores_over_the_number_of_keys_leave_queries_and_keys_without_gradients
     assert rates["Q"] == rates["K"] == (0, 0, 0)
     with pytest.raises(NotClosed, match="become numbers at infinitely many keys where queries and keys have means"):
         weight_gradient_flow(AttentionBlock(width=sp.oo, positions=2, scale="linear", weight_mean=1))  # the control
+
+
+def test_a_softmax_over_few_keys_has_no_rule_for_tangents():
+    # refused before because the kernel be random at each layer, which the kernel of the states is too and has a flow
+    few = AttentionBlock(width=sp.oo, positions=2, size=2)
+    assert len(derive(few).limit.drift) == 3
+    for ask in (gradient_flow, weight_gradient_flow):
+        with pytest.raises(NotClosed, match="a rule for infinitely many keys only, and here they are 2"):
+            ask(few)
+    assert len(gradient_flow(AttentionBlock(width=sp.oo, positions=2)).drift) == 6  # the control

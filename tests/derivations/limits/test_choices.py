@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, derive, dropout, epsilon, mixed, relu
+from derivations import Network, Regime, Weights, derive, dropout, epsilon, mixed, relu, symbols
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
 from derivations.gaussian.single import choice_elsewhere
@@ -122,6 +122,7 @@ def test_one_matrix_reads_positions_that_are_mixed(function):
         ("relu(x + B(x))", lambda x, b: np.maximum(x + b, 0)),
         ("max(x, B(x))", np.maximum),
         ("where(x > B(x), x, 2*B(x))", lambda x, b: np.where(x > b, x, 2 * b)),
+        ("tanh(x*B(x))", lambda x, b: np.tanh(x * b)),
     ],
 )
 def test_the_state_meets_what_a_matrix_puts_out(text, made):
@@ -134,6 +135,20 @@ def test_the_state_meets_what_a_matrix_puts_out(text, made):
         error = products.std() / np.sqrt(len(products))
         assert abs(products.mean() - value) < 4.5 * error
         assert abs(products.mean() - 1.1 * value) > 4.5 * error
+
+
+def test_a_matrix_that_reads_what_may_be_off_meets_the_state_together_too():
+    """Its variance, an average of squares of ReLUs, can be 0 at a fixed width, and cannot where the width grows."""
+    rng, gram = np.random.default_rng(9), np.array([[1, 0.5], [0.5, 1.5]])
+    net = Network("x + eps*A(relu(x + B(relu(x))))", width=symbols.width, inputs=2, regime=Regime(depth=1))
+    limit = derive(net).limit
+    value = float(compile_expression(limit.states, [limit.drift[1]])(*gram[np.triu_indices(2)])[0])
+    x = rng.multivariate_normal(np.zeros(2), gram, size=400_000)
+    read = np.maximum(x, 0)
+    hidden = np.maximum(x + rng.multivariate_normal(np.zeros(2), read.T @ read / len(read), size=len(x)), 0)
+    products = hidden[:, 0] * hidden[:, 1]
+    error = 4.5 * products.std() / np.sqrt(len(products)) + 0.01 * value  # of the matrix's covariance, from as many
+    assert abs(products.mean() - value) < error < abs(products.mean() - 1.1 * value)
 
 
 def test_the_tangent_kernel_of_a_sum_of_two_matrices_is_that_of_one_of_twice_the_variance():

@@ -193,7 +193,7 @@ def test_wide_networks_with_two_filters_have_the_kernel_as_gram_matrix():
         (
             lambda x: x + epsilon * attention(Weights("Q", out=8)(x), Weights("K", out=8)(x), V(x)),
             2,
-            "random at each layer",
+            "a rule for infinitely many keys only",
         ),
         (lambda x: rms_norm(x + epsilon * V(attention(x, x, x, scale="linear"))), 2, "centred neurons without a norm"),
         (lambda x: x + epsilon * V(mixed([[1, 1], [1, 1]], sp.sign(x))), 2, "it jumps at"),
