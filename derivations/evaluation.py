@@ -8,6 +8,7 @@ slow to compute, and no double by far, with it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
@@ -75,7 +76,8 @@ def bounded(name: str, saturated: int = 0) -> Function:
     ...
     derivations.evaluation.TooLarge: exp is asked at a number with 1000000000001 binary digits before its point
     """
-    function = getattr(mpmath, name)
+    # as an operator, for which a symbol that cancels later is a symbol
+    function: Function = operator.pow if name == "power" else getattr(mpmath, name)
 
     @wraps(function)
     def within_bounds(*arguments: Any, **options: Any) -> Any:

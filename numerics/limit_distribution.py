@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 from derivations.calculus.clock import Clock, own_clock
@@ -59,7 +60,9 @@ def distribution(
         return compile_law(of, x0=x0, t=t)
     process, law = (of.limit, of.law) if isinstance(of, Derivation) else (of, _known(of))
     if law is not None:
-        return compile_law(law, x0=x0, t=t)
+        # the density may be known, and the map to its coordinate have no inverse in closed form
+        with suppress(NoClosedForm):
+            return compile_law(law, x0=x0, t=t)
     if _means_several(process):
         raise ValueError(
             "the coefficients hold means over several Gaussian variables, whose values to the digits that a law is solved with take minutes; "

@@ -54,7 +54,7 @@ def sample_tangent_kernel(
     -------
     array, shape (samples,)
         In units of so many layers where a unit of time is a power of the width. For an output :math:`g\cdot x_t` with
-        :math:`g \sim N(0, I/n)`.
+        :math:`g \sim N(0, I/n)`. Infinite where the state explodes, or a number leaves the range of doubles.
 
     Raises
     ------
@@ -111,7 +111,11 @@ class _Ensemble:
         self._functions.update(tabulated((SQUARE, ALONG, ACROSS, time), formulas, self.v0))
 
     def __call__(self, first: int, count: int, rng: np.random.Generator) -> Array:
-        """The values of some samples."""
+        """The values of some samples; infinite where the state or the gradient left the range of doubles."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._sampled(count, rng)
+
+    def _sampled(self, count: int, rng: np.random.Generator) -> Array:
         h, share = self.t / self.steps, float(self.law.gram.share)
         v, pushes = np.empty((self.steps + 1, count)), rng.standard_normal((self.steps, count)) * np.sqrt(h)
         v[0], still = self.v0, (np.zeros(count), np.zeros(count))
@@ -124,9 +128,13 @@ class _Ensemble:
         for k in reversed(range(self.steps)):
             c, p = self._back(v[k], c, p, (k + 0.5) * h, pushes[k], rng.standard_normal((2, count)) * np.sqrt(h), h)
             ends.append(self._functions["rate"](v[k], c, p, k * h))
-        if self.of == "gradient":
-            return np.asarray(self._functions["gradient"](v[0], c, p, 0.0))
-        return np.asarray(np.trapezoid(np.stack(ends), dx=h, axis=0))
+        gone = ~(np.isfinite(v).all(axis=0) & np.isfinite(c) & np.isfinite(p))
+        values = (
+            self._functions["gradient"](v[0], c, p, 0.0)
+            if self.of == "gradient"
+            else np.trapezoid(np.stack(ends), dx=h, axis=0)
+        )
+        return np.where(gone, np.inf, values)
 
     def _back(self, v: Array, c: Array, p: Array, s: float, push: Array, own: Array, h: float) -> tuple[Array, Array]:
         """One step towards the input, at the time s in its middle; ``push`` is the noise of V in the same step."""

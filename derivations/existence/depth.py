@@ -30,11 +30,12 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.binding import Binding
 from derivations.calculus.boundaries import classify, explosion
+from derivations.calculus.growth import at_most, degree
 from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.existence.directions import by_directions
 from derivations.existence.flows import SecondMoments
-from derivations.existence.growth import at_most, degree, explosion_by_powers, is_lipschitz, is_smooth
+from derivations.existence.growth import explosion_by_powers, is_lipschitz, is_smooth
 from derivations.existence.joint import linear_growth
 from derivations.existence.layers import added_degree, has_norms, is_locally_lipschitz
 from derivations.existence.statement import UNKNOWN, Existence

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 
 import sympy as sp
 
+from derivations.calculus.growth import at_most, degree
 from derivations.diffusion import Diffusion
 from derivations.entries import LazyCovariance
 from derivations.existence.feller import fellers_test
 from derivations.existence.flows import SecondMoments
-from derivations.existence.growth import at_most, degree, rising
+from derivations.existence.growth import rising
 from derivations.existence.statement import UNKNOWN
 from derivations.limits.gram import cone, upper
 

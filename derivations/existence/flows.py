@@ -17,9 +17,10 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.calculus.growth import degree
 from derivations.diffusion import Flow
 from derivations.errors import NoClosedForm
-from derivations.existence.growth import degree, far_out, growing_outward, is_lipschitz, is_lipschitz_drift, rising
+from derivations.existence.growth import far_out, growing_outward, is_lipschitz, is_lipschitz_drift, rising
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.kernels.riccati import mean_riccati
 from derivations.limits.gram import upper

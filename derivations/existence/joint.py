@@ -14,12 +14,13 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.calculus.boundaries import classify
+from derivations.calculus.growth import at_most, degree
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.existence.directions import by_directions
 from derivations.existence.feller import fellers_test
 from derivations.existence.flows import SecondMoments
-from derivations.existence.growth import at_most, degree, is_smooth, rising
+from derivations.existence.growth import is_smooth, rising
 from derivations.existence.statement import UNKNOWN, Existence
 from derivations.language.statements import Matrix, Mean
 

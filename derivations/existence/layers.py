@@ -10,7 +10,8 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.architectures.base import Recipe
-from derivations.existence.growth import degree, is_lipschitz, is_smooth
+from derivations.calculus.growth import degree
+from derivations.existence.growth import is_lipschitz, is_smooth
 from derivations.language.statements import Mask, Matrix, Mean, Mix, Program, Shares
 from derivations.symbols import state, step
 

@@ -18,7 +18,7 @@ import sympy as sp
 from derivations.affine import is_affine
 from derivations.calculus.size import is_moderate
 from derivations.errors import DerivationError, NotClosed
-from derivations.evaluation import in_mpmath
+from derivations.evaluation import TooLarge, in_mpmath
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, GaussianPairExpectation
 from derivations.language import Program
 from derivations.language.statements import Matrix, Mean
@@ -240,16 +240,22 @@ def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None
                 return None
             if None in known:
                 return None
-            with mp.workdps(2 * _DIGITS):
-                return _real(formula(mp.mpf(at), *known))
+            try:
+                with mp.workdps(2 * _DIGITS):
+                    return _real(formula(mp.mpf(at), *known))
+            except TooLarge:
+                return None
 
         return integrated
 
     def value(at: mp.mpf) -> mp.mpf | None:
         found = []
         for digits in (2 * _DIGITS, 6 * _DIGITS):
-            with mp.workdps(digits):
-                found.append(formula(mp.mpf(at)))
+            try:
+                with mp.workdps(digits):
+                    found.append(formula(mp.mpf(at)))
+            except TooLarge:  # far beyond where a fixed point can be told
+                return None
         few, many = found
         close = abs(few - many) <= abs(many) * mp.mpf(10) ** (-_DIGITS) + mp.mpf(10) ** (1 - 2 * _DIGITS)
         return _real(many) if close else None

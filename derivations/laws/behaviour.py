@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import sympy as sp
 
 from derivations.calculus.boundaries import End, classify
+from derivations.calculus.growth import at_most, degree
 from derivations.calculus.intervals import coefficients
 from derivations.calculus.means import means_are_numbers
 from derivations.diffusion import Diffusion
@@ -33,7 +34,7 @@ class EndBehaviour:
         Feller's class; empty where only the above is decided.
     ground : str
         How it was decided: ``"proved"`` by the limits of Feller's test, by ``"local exponents"`` as numbers, or by the atoms of a
-        ``"known law"``, whose mass is proved.
+        ``"known law"``, whose mass is proved; ``"linear growth"`` keeps a process from infinity.
     """
 
     point: sp.Expr
@@ -56,9 +57,9 @@ def end_behaviour(
     r"""What a diffusion without parameters does at the left and the right end of an interval on which it moves.
 
     Where the coefficients are rational near the end, Feller's test is exact (:func:`~derivations.calculus.boundaries.classify`).
-    Elsewhere its exponents are read off as numbers (:func:`~derivations.laws.approach.approach`); where these do not settle, a known
-    law is asked, and algebra where the coefficients hold no function but logarithms. A process without drift is in its natural
-    scale, and never reaches an infinite end.
+    Elsewhere its exponents are read off as numbers (:func:`~derivations.laws.approach.approach`). Where these do not settle, as of
+    noise that oscillates, an infinite end is not reached at linear growth; else a known law is asked, and algebra where the
+    coefficients hold no function but logarithms. A process without drift is in its natural scale, and never reaches an infinite end.
 
     Parameters
     ----------
@@ -143,10 +144,17 @@ def _by_numbers(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: s
         return EndBehaviour(interval[right], False, False, "", "proved")
     way = approach(process, interval[right], inside)
     reached, returns = way.attainable, way.returns
+    if reached is None and not interval[right].is_finite and _is_linear(process):
+        return EndBehaviour(interval[right], False, False, "", "linear growth")
     if reached is None or (reached and returns is None):
         return _by_law(process, interval, right)
     sticky = bool(reached and way.sticky)
     return EndBehaviour(interval[right], reached, bool(returns), way.kind or "", "local exponents", sticky)
+
+
+def _is_linear(process: Diffusion) -> bool:
+    """Whether drift and noise grow linearly at most, also where they oscillate: then no infinite end is reached in finite time."""
+    return at_most(*([degree(entry, process.states)] for entry in (process.drift[0], process.covariance[0, 0])))
 
 
 def _by_law(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], right: bool) -> EndBehaviour:

@@ -39,7 +39,7 @@ from derivations.calculus.clock import own_clock
 from derivations.calculus.exits import stationary
 from derivations.calculus.lamperti import _refuse_unreal
 from derivations.calculus.reduction import reduce_to_linear
-from derivations.gaussian.softmax import SoftmaxShare
+from derivations.gaussian.share import SoftmaxShare
 from derivations.interchange import read_limit, read_source
 from derivations.kernels.coupled import coupled_flow
 from derivations.kernels.generic_pair import pair_flow

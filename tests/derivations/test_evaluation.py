@@ -91,3 +91,10 @@ def test_what_cancels_in_fifty_digits_is_joined():
         assert abs(-30 * mpmath.npdf(30) / exact - 1) > mpmath.mpf(10) ** -3  # without the lost half
         softplus = compile_expression(x, sp.log(1 + sp.exp(x)), "mpmath")
         assert abs(softplus(-300) / mpmath.log1p(mpmath.exp(-300)) - 1) < mpmath.mpf(10) ** -45
+
+
+def test_a_symbol_that_cancels_stays_a_symbol():
+    k = sp.Symbol("k", real=True)
+    with mpmath.workdps(15):
+        value = in_mpmath(k, x ** (1 - k) * x ** (k - 1) + x ** (1 + k))(mpmath.mpf(2))
+        assert abs(value.subs(x, 4) - 65) < 1e-9  # 1 + 4³

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import sympy as sp
-from scipy import stats
+from scipy import integrate, stats
 
 from derivations import Network, ResNet, depth_limit, derive, parse_activation, recognise, relu, sine, tanh, width_limit
 from derivations.activations import ACTIVATIONS
@@ -152,6 +152,32 @@ def test_pieces_of_a_noise_keep_their_zeros():
     near = -1 + start * np.exp(3 * np.sqrt(t) * np.array([-2.5, -1.0, 0.0, 1.5]) - 4.5 * t)
     np.testing.assert_allclose(X.cdf(near), stats.norm.cdf([-2.5, -1.0, 0.0, 1.5]), atol=1e-6)
     assert abs(X.cdf(near[1] + 0.01) - stats.norm.cdf(-1)) > 1e-3
+
+
+#: The noise of Stratonovich's equation dX = (2 + sin X) ∘ dB: ∫ dx/(2 + sin x) is a Brownian motion.
+OSCILLATING = 2 + sp.sin(x)
+STRATONOVICH = Diffusion((x,), [OSCILLATING * sp.cos(x) / 2], [[OSCILLATING**2]])
+
+
+def test_oscillations_far_out_do_not_hide_that_growth_is_linear():
+    X = solve_fokker_planck(STRATONOVICH, 0.3, t=0.5)
+    assert {end.ground for end in X.ends} == {"linear growth"}
+    chart = lambda at: integrate.quad(lambda u: 1 / (2 + np.sin(u)), 0.3, at)[0]  # noqa: E731
+    places = np.array([-3.0, -0.5, 0.3, 2.0, 7.0])
+    exact = stats.norm.cdf([chart(at) / np.sqrt(0.5) for at in places])
+    np.testing.assert_allclose(X.cdf(places), exact, atol=1e-6)
+    assert abs(stats.norm.cdf(chart(2.1) / np.sqrt(0.5)) - exact[3]) > 1e-3
+    with pytest.raises(ValueError, match="it is not decided what the process does at -oo"):
+        solve_fokker_planck(Diffusion((x,), [x**2 * OSCILLATING], [[OSCILLATING**2]]), 0.3, t=0.5)
+
+
+@pytest.mark.slow
+def test_a_known_law_whose_coordinate_has_no_inverse_is_solved():
+    law = recognise(STRATONOVICH)
+    with pytest.raises(ValueError, match="has no inverse in closed form"):
+        compile_law(law, x0=0.3, t=0.5)
+    X = distribution(STRATONOVICH, x0=0.3, t=0.5)
+    assert float(X.cdf(0.3)) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_means_over_several_variables_are_simulated_instead():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, epsilon, gelu, layer_norm, leaky_relu, relu, rms_norm, scalings, tanh
+from derivations import Network, Weights, epsilon, gelu, layer_norm, leaky_relu, relu, rms_norm, scalings, selu, tanh
 from derivations.symbols import correlation
 from derivations.symbols import width as n
 
@@ -160,3 +160,10 @@ def test_variances_that_rest_are_found_where_no_formula_tells_their_sign(layer, 
     assert rests[0] == pytest.approx(start, rel=1e-9)
     assert all(map_by_hand(value) == pytest.approx(value, rel=1e-9) for value in rests)
     assert map_by_hand(1.01 * rests[0]) != pytest.approx(1.01 * rests[0], rel=1e-3)  # the control
+
+
+def test_a_map_is_asked_no_further_than_numbers_go():
+    # SELU's map is asked at ever larger variances, until an exponential in it is larger than what is computed: TooLarge came out
+    (rest,) = scalings(Network(lambda x: Weights("W")(selu(x)), width=n)).maps.rests
+    assert abs(float(rest.value) - 1) < 1e-6  # its constants are made so
+    assert rest.is_stable

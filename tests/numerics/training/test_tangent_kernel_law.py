@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from derivations import MLP, Network, ShapedMLP, Weights, epsilon, relu, rms_norm, tanh
+from derivations import MLP, GatedBlock, Network, ShapedMLP, Weights, epsilon, identity, relu, rms_norm, tanh
 from derivations.backward import jacobian
 from numerics.statistics import Estimate, richardson
 from numerics.tangent_kernels import sample_tangent_kernel
@@ -106,3 +106,13 @@ def test_kernels_differentiated_by_jax_have_the_derived_law(name):
         gap = richardson(*map(statistic, networks)) - (right := richardson(*map(statistic, limits)))
         assert gap.test(0.0).p_value > 1e-3
         assert gap.test(wrong(right.value) - right.value).p_value < 1e-3
+
+
+def test_kernels_of_states_that_explode_are_infinite():
+    # a gate without a norm explodes after finitely many layers' time: the samples were no numbers
+    law = jacobian(GatedBlock(identity, width=3)).kernel_law
+    late, early = (sample_tangent_kernel(law, 200, t, seed=1) for t in (3.0, 1e-3))
+    assert not np.isnan(late).any()
+    assert np.isinf(late).any()
+    assert np.isfinite(early).all()  # the control
+    assert early.min() > 0
