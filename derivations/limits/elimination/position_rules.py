@@ -47,7 +47,7 @@ def _head(e: Expander, head: Head) -> None:
     if head.scores.angles is not None and neurons != sp.oo:
         raise NotClosed(
             f"scores of {neurons} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices "
-            "put out; take the number of keys to infinity by leaving size= out, at infinite width"
+            "put out; take the number of keys to infinity: width=oo, and no size="
         )
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
