@@ -143,6 +143,7 @@ class _Recursion:
         return (
             Line(there, tuple(Term(term) for term in terms)),
             *(self._line(s) for s in self.layer.statements),
+            *(equation(letter("theta"), a) for a in _angles(self.layer) if a.rows * a.cols <= _FEW_ANGLES),
             *(line for w in self.matrices if not w.is_mean for line in self._laws(w)),
         )
 
@@ -255,24 +256,31 @@ class _Recursion:
         return [equation(covariance_of(*entries), Juxtaposed(variance, *factors)), *meant]
 
 
+def _angles(layer: Program) -> list[sp.ImmutableMatrix]:
+    """By which angles scores turn neurons, each once."""
+    found = (s.angles for s in layer.statements if isinstance(s, Mean) and s.angles is not None)
+    return list(dict.fromkeys(found))
+
+
 def _turning(layer: Program) -> Words:
     """What turns queries and keys by their positions."""
-    found = {s.angles: None for s in layer.statements if isinstance(s, Mean) and s.angles is not None}
-    said: list[object] = []
-    for angles in found:
+    said: Words = ()
+    for angles in _angles(layer):
         kinds, places = angles.shape
-        theta = indexed("theta", ("f",), (_AT,))
-        said += [
-            ". R turns neurons in pairs, as many of each kind f, by the angle ",
-            indexed("theta", ("f",), ("beta",)),
-        ]
-        said += [" less ", theta, ", "]
-        if kinds * places <= _FEW_ANGLES:
-            said += ["with ", equals(letter("theta"), angles)]
-        else:
-            ends = [(angles[f, places - 1] - angles[f, 0]) / max(places - 1, 1) for f in (0, kinds - 1)]
-            said += [f"with {kinds} kinds, which turn by about ", ends[0], " to ", ends[1], " a position"]
-    return tuple(said)
+        theta = (indexed("theta", ("f",), (at,)) for at in ("beta", "alpha"))
+        said = (
+            *said,
+            ". ",
+            letter("R"),
+            " turns neurons in pairs, as many of each kind ",
+            letter("f"),
+            ", by the angle ",
+        )
+        said = (*said, next(theta), " less ", next(theta))
+        if angles.rows * angles.cols > _FEW_ANGLES:
+            first, last = ((angles[f, places - 1] - angles[f, 0]) / max(places - 1, 1) for f in (0, kinds - 1))
+            said = (*said, f"; the {kinds} kinds turn by about ", first, " to ", last, " a position")
+    return said
 
 
 def _index(size: sp.Expr, name: str) -> tuple[str, ...]:

@@ -45,5 +45,7 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
     )
     if first.mask != sp.ones(*first.mask.shape):
         words = (*words, ", over what the mask ", equals(letter("m"), first.mask), " shows")
+    if first.angles.rows:
+        words = (*words, ", with the mean over the pairs of neurons in angle brackets")
     shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
     return shown, (*words, ".")

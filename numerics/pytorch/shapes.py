@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,9 @@ def attribute(reader: Reader, x: Any, name: str) -> Any:
         return transposed(reader, x, -2, -1)
     if name == "ndim":
         return len(shape_of(reader, x))
-    if name in ("device", "dtype"):
+    if name == "device":
+        return import_module("torch").device("cpu")
+    if name == "dtype":
         return None
     raise ValueError(f"the attribute {name} of a tensor is asked for, which has no rule")
 

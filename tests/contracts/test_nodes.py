@@ -67,7 +67,14 @@ VALUELESS = {
 #: Laws of random matrices.
 MATRIX_LAWS = {"Correlated", "MatrixLaw", "Gaussian", "Independent", "Orthogonal"}
 #: Words of the language of layers and of its elimination: they describe networks and are no functions of numbers.
-INSIDE_ELIMINATION = {"Coefficient", "FilterAverage", "HeldMean", "HeldSum", "SoftmaxShare"}  # no result holds them
+INSIDE_ELIMINATION = {
+    "Coefficient",
+    "FilterAverage",
+    "HeldMean",
+    "HeldSum",
+    "SoftmaxShare",
+    "Woven",
+}  # no result holds them
 POSITIONS = {"Other", "OverPositions", "PositionMatrix", "Rotary", "Softmax", "TransposeApplied"}
 DESCRIPTIONS = (
     {"Applied", "Average", "Cases", "Factor", "Filter", "Held", "LayerAverage", "Node", "Weights"}

@@ -143,7 +143,7 @@ def _mean(e: Expander, statement: Mean) -> None:
     elif statement.angles is not None:
         raise NotClosed(
             f"scores of {size} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices put "
-            "out; take the number of keys to infinity by leaving size= out, at infinite width"
+            "out; take the number of keys to infinity: width=oo, and no size="
         )
     else:
         root = size ** (1 - statement.power)

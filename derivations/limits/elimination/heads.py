@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import sympy as sp
 
@@ -37,7 +38,9 @@ class Head:
     sides : tuple of two Expr
         What the scores are sums of products of: the query and the key, each linear in what its matrix puts out, as behind norms.
     norms : tuple of two tuples of Mean
-        The averages over the neurons of queries, and of keys, that these hold.
+        The averages over the neurons of queries, and of keys, that these hold; of other heads too, where one norm is over all.
+    normed : tuple of two tuples of Matrix
+        What these averages are over.
     """
 
     queries: Matrix
@@ -50,6 +53,7 @@ class Head:
     mask: sp.ImmutableMatrix
     sides: tuple[sp.Expr, sp.Expr]
     norms: tuple[tuple[Mean, ...], tuple[Mean, ...]]
+    normed: tuple[tuple[Matrix, ...], tuple[Matrix, ...]]
 
     @property
     def is_plain(self) -> bool:
@@ -61,13 +65,17 @@ class Head:
         """The statements that no other one reads."""
         return (*self.matrices, *self.norms[0], *self.norms[1], self.scores, self.shares)
 
-    def slope(self, side: int, variance: sp.Expr) -> sp.Expr:
-        """By what queries (0) or keys (1) of a variance are multiplied, where infinitely many centred neurons make averages numbers."""
-        symbol, known = (self.queries, self.keys)[side].symbol, dict[sp.Expr, sp.Expr]()
+    def slope(self, side: int, variances: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
+        """By what queries (0) or keys (1) are multiplied, where infinitely many centred neurons make averages numbers.
+
+        ``variances`` are of what matrices put out, by their symbols.
+        """
+        known = dict[sp.Expr, sp.Expr]()
         for mean in self.norms[side]:
+            symbol = next(m.symbol for m in self.normed[side] if mean.body.has(m.symbol))
             body = sp.Poly(mean.body.xreplace(known), symbol)
-            known[mean.symbol] = body.coeff_monomial(1) + body.coeff_monomial(symbol**2) * variance
-        return sp.diff(self.sides[side].xreplace(known), symbol)
+            known[mean.symbol] = body.coeff_monomial(1) + body.coeff_monomial(symbol**2) * variances[symbol]
+        return sp.diff(self.sides[side].xreplace(known), (self.queries, self.keys)[side].symbol)
 
     @property
     def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
@@ -121,31 +129,29 @@ def _heads(program: Program) -> Iterator[Head]:
         ends = [_end(side, made, program) for side in sides]
         if None in ends:
             continue
-        (query, asked), (key, held) = (end for end in ends if end is not None)
-        if query is key or not plain(query) or not plain(key):
+        (query, asked, *queries), (key, held, *keys) = (end for end in ends if end is not None)
+        if query is key or not all(map(plain, (query, key, *queries, *keys))):
             continue
         if not all(
-            side == m.symbol or m.weights.mean == m.weights.bias_mean == 0
-            for side, m in zip(sides, (query, key), strict=True)
+            side == m.symbol or all(w.weights.mean == w.weights.bias_mean == 0 for w in (m, *normed))
+            for side, m, normed in zip(sides, (query, key), (queries, keys), strict=True)
         ):
             continue
-        within = {*asked, scores}
         if readers.get(shares.symbol) != [mix] or readers.get(scores.symbol) != [shares]:
             continue
-        if any(not within.issuperset(readers.get(s, ())) for s in (query.symbol, *(m.symbol for m in asked))):
+        if not {*asked, scores}.issuperset(readers.get(query.symbol, ())):
             continue
         mask = _numbers(shares.mask, made, program.positions)
         if mask is not None:
-            found.append(Head(query, key, value, scores, shares, mix, factor, mask, sides, (asked, held)))
+            norms, normed = (asked, held), (tuple(queries), tuple(keys))
+            found.append(Head(query, key, value, scores, shares, mix, factor, mask, sides, norms, normed))
     while found and (others_read := [head for head in found if not _stands_apart(head, found, readers, plain)]):
         found = [head for head in found if head not in others_read]
     yield from found
 
 
-def _end(
-    side: sp.Expr, made: Mapping[sp.Symbol, Statement], program: Program
-) -> tuple[Matrix, tuple[Mean, ...]] | None:
-    """The matrix in whose output queries or keys are linear, and averages of polynomials of degree 2 of it that they hold."""
+def _end(side: sp.Expr, made: Mapping[sp.Symbol, Statement], program: Program) -> tuple[Any, ...] | None:
+    """The matrix in whose output queries or keys are linear, averages of polynomials of degree 2 that they hold, and matrices that these are of."""
     matrices, means, open_ = set[Matrix](), set[Mean](), {*side.free_symbols}
     while open_:
         statement = made.get(open_.pop())
@@ -156,13 +162,19 @@ def _end(
             open_ |= statement.body.free_symbols - {m.symbol for m in means}
         else:
             return None
-    if len(matrices) != 1:
+    own = [m for m in matrices if side.has(m.symbol)]
+    if len(own) != 1 or not is_affine(side, {own[0].symbol}):
         return None
-    (matrix,) = matrices
-    u = matrix.symbol
-    if not is_affine(side, {u}) or not all(m.body.is_polynomial(u) and sp.degree(m.body, u) <= 2 for m in means):
-        return None
-    return matrix, tuple(s for s in program.statements if isinstance(s, Mean) and s in means)
+    for mean in means:
+        over = [m.symbol for m in matrices if mean.body.has(m.symbol)]
+        if len(over) != 1 or not mean.body.is_polynomial(*over) or sp.degree(mean.body, over[0]) > 2:
+            return None
+    order = program.statements
+    return (
+        own[0],
+        tuple(s for s in order if s in means),
+        *(s for s in order if s in matrices and (means or s is own[0])),
+    )
 
 
 def _stands_apart(
@@ -173,9 +185,11 @@ def _stands_apart(
 ) -> bool:
     """Whether keys and values are read by heads alone, which then have independent centred matrices behind them where they share any.
 
-    So the outputs of heads that share are uncorrelated.
+    So the outputs of heads that share are uncorrelated. Averages over the neurons of what a head puts out are numbers.
     """
-    own = head.norms[1]
+    asked, own = head.norms
+    if any(s not in asked and not any(s is h.scores for h in found) for m in asked for s in readers[m.symbol]):
+        return False
     keys = {s for symbol in (head.keys.symbol, *(m.symbol for m in own)) for s in readers[symbol]}.difference(own)
     values = readers[head.values.symbol]
     sharing = [other for other in found if other.scores in keys or other.mix in values]
@@ -183,7 +197,7 @@ def _stands_apart(
         return False
     if len(sharing) == 1:
         return True
-    behind = [readers.get(other.mix.symbol, []) for other in sharing]
+    behind = [[s for s in readers.get(other.mix.symbol, []) if not isinstance(s, Mean) or s.pair] for other in sharing]
     matrices = [m[0] for m in behind if len(m) == 1]
     return (
         len(matrices) == len(sharing)

@@ -47,7 +47,7 @@ def _head(e: Expander, head: Head) -> None:
     if head.scores.angles is not None and neurons != sp.oo:
         raise NotClosed(
             f"scores of {neurons} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices "
-            "put out; take the number of keys to infinity by leaving size= out, at infinite width"
+            "put out; take the number of keys to infinity: width=oo, and no size="
         )
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
@@ -115,11 +115,12 @@ def _normed(
     e: Expander, head: Head, side: int, table: Mapping[tuple[int, int], Series]
 ) -> Mapping[tuple[int, int], Series]:
     """Covariances behind a norm over infinitely many neurons."""
+    tables = {m.symbol: _covariances(e, m) for m in head.normed[side]}
 
     def entry(i: int, j: int, order: int) -> Series:
-        known = upto(table, order)
-        slopes = (head.slope(side, as_expression(known[k, k])) for k in (i, j))
-        return taylor(sp.Mul(as_expression(known[i, j]), *slopes), order)
+        known = {symbol: upto(found, order) for symbol, found in tables.items()}
+        slopes = (head.slope(side, {s: as_expression(found[k, k]) for s, found in known.items()}) for k in (i, j))
+        return taylor(sp.Mul(as_expression(upto(table, order)[i, j]), *slopes), order)
 
     return Covariances(len(e.states), e.order, entry)
 

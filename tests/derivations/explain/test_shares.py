@@ -23,3 +23,21 @@ def test_means_over_a_softmax_are_said_once():
     )
     assert heads.startswith("AttentionBlock with weights K, O, Q, V, width oo")
     assert "of 3 Gaussian queries and keys" in heads
+
+
+def test_turned_scores_say_by_which_angles():
+    said, plain = (
+        " ".join(str(derive(AttentionBlock(width=sp.oo, positions=2, masked=True, frequencies=w))).split())
+        for w in ((1, sp.Rational(1, 10)), ())
+    )
+    for words in (
+        "R turns neurons in pairs, as many of each kind f, by the angle θ_f^β less θ_f^α.",
+        "Sum_j Sum_k u_Q^jα R_jk^αβ u_K^kβ",
+        "θ = [[0, 1], [0, 1/10]]",
+        "C_αγ C_βδ <cos(θ^α - θ^β + θ^δ - θ^γ)>",
+        "shows, with the mean over the pairs of neurons in angle brackets.",
+    ):
+        assert words in said
+        assert words not in plain
+    many = str(derive(AttentionBlock(width=sp.oo, positions=2, frequencies=[sp.Integer(2) ** -k for k in range(9)])))
+    assert "the 9 kinds turn by about 1 to 1/256 a position" in " ".join(many.split())
