@@ -38,7 +38,7 @@ class SoftmaxMean(Binding):
     inverse : Expr
         1/N, so that no infinity is inside.
     angles : Matrix, shape (F, p)
-        By which pairs of neurons are turned at each position, for infinitely many keys; without rows where they are not.
+        By which pairs of neurons are turned at each position; without rows where they are not.
     heads : Integer
         1, or of how many independent heads a function takes the average of each form.
     query_means, key_means : Matrix, shape (c, 1)
@@ -358,10 +358,6 @@ def softmax_mean(
     if moved is not None and (given or neurons != sp.oo):
         raise NotClosed(
             "means of a softmax's slopes are known for infinitely many keys, without means of both queries and keys; leave size= out"
-        )
-    if turns.rows and neurons != sp.oo:
-        raise NotClosed(
-            f"the scores of {neurons} keys that are turned by their positions have no rule; take the number of keys to infinity by leaving size= out"
         )
     given = given if moved is None else (sp.ImmutableMatrix(moved),)
     if function is not None:

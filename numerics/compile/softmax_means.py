@@ -6,7 +6,7 @@ standard normal for infinitely many keys, and :math:`N^{-1/2} g h^\top` for N. M
 that the first neuron has all of them, they meet :math:`\sqrt N`, and each other's first rows of g and h. Points U are spread once, so that a mean is a
 smooth function of what it depends on; for two positions and infinitely many keys they are those of a
 trapezoidal rule over two differences of scores. Scores whose neurons are turned by their positions have no such factors: they come from one
-root of their whole covariance.
+root of their whole covariance, or from all neurons of finitely many keys.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import sympy as sp
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaincinv, ndtri
-from scipy.stats import qmc
 
 from derivations.gaussian.printed import read_node
 from derivations.gaussian.softmax import SoftmaxMean
+from numerics.compile.score_points import scores_at_points
 from numerics.compile.shares import second_moments, shares, table, table_of_function, table_of_slopes
+from numerics.compile.turned_scores import turn_of
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _DIGITS, _REACH, _LEAST_STEP = (
     0.04,
 )  # of a rule over two positions: minus the log of its error, its ends, and its least step
 _LEAST_STEP_OF_FUNCTIONS, _AGREED = 0.02, 1e-12  # steps are halved until two grids agree
-_SHARES, _FEWEST, _MOST, _SHIFTS = 2**20, 2**12, 2**16, 8
+_SHIFTS = 8
 _MOST_VALUES = 1000  # at how many values of its parameters a mean is taken at once; each costs milliseconds
 UNTURNED: Array = np.empty((0, 0))
 _BLOCK = 2**22  # how many shares are kept at a time
@@ -98,25 +98,19 @@ def bilinear_means(
     heads : int
         Over how many independent ones functions take the average of each form.
     """
-    c, p = len(queries), len(mask)
+    p = len(mask)
     if p == 2 and np.isinf(neurons) and heads == 1:
         return np.array([_of_two(pair, forms, queries, keys, mask, shift, functions, angles) for pair in pairs])
     rows = sorted({r for a, b, *_ in pairs for r in (a, b)})
     place = {r: k for k, r in enumerate(rows)}
-    if len(angles):
-        points, weights = _points(heads, c * (p - 1), p, neurons, shift)
-        own = _root(_turned(queries, keys, angles)).reshape(c, p - 1, -1)[rows]
-    else:
-        points, weights = _points(heads * c, c // p * (p - 1), p, neurons, shift, bool(means))
-        own = _factored(rows, queries, keys, p, means)
+    scores, weights = scores_at_points(rows, queries, keys, p, neurons, shift, means, angles, heads)
     seen = mask[[r % p for r in rows]]
     total = np.zeros(len(pairs))
     per = max(1, _BLOCK // (heads * len(rows) * p))
-    drawn, own = points.reshape(heads, -1, len(weights)), own.reshape(len(rows) * (p - 1), -1)
     for first in range(0, len(weights), per):
-        scores = (own @ drawn[:, :, first : first + per]).reshape(heads, len(rows), p - 1, -1)
-        found = np.array([shares(one, seen) for one in scores])
-        w = weights[first : first + per]
+        block = slice(first, first + per)
+        found = np.array([shares(one, seen) for one in scores(block)])
+        w = weights[block]
         for here, there in sorted({(a // p, b // p) for a, b, *_ in pairs}):
             inside = [(i, *pair) for i, pair in enumerate(pairs) if (pair[0] // p, pair[1] // p) == (here, there)]
             ones, others = sorted({a for _, a, *_ in inside}), sorted({b for _, _, b, *_ in inside})
@@ -127,34 +121,6 @@ def bilinear_means(
             for i, a, b, *which in inside:
                 total[i] += made[tuple(which)][ones.index(a), others.index(b)]
     return total
-
-
-def _factored(rows: list[int], queries: Array, keys: Array, p: int, means: Sequence[Array]) -> Array:
-    """By what the entries of U enter the scores of rows: one product of matrices for all of them."""
-    contrast = _contrast(len(queries) // p, p)
-    left, right = _root(queries)[rows], _root(contrast @ keys @ contrast.T)
-    if means:
-        left = np.column_stack([left, means[0][rows]])
-        right = np.column_stack([right, contrast @ means[1]])
-    own = [np.multiply.outer(right[r // p * (p - 1) :][: p - 1], left[k]) for k, r in enumerate(rows)]
-    return np.array(own).swapaxes(2, 3)
-
-
-def _contrast(inputs: int, p: int) -> Array:
-    """Differences of an input's scores to the last one."""
-    apart: Array = np.hstack([np.eye(p - 1), -np.ones((p - 1, 1))])
-    return np.asarray(np.kron(np.eye(inputs), apart), dtype=float)
-
-
-def _turned(queries: Array, keys: Array, angles: Array) -> Array:
-    """The covariance of all rows' differences of scores, each row with the keys of its own input."""
-    c, p = len(queries), angles.shape[1]
-    waves = np.exp(1j * np.repeat(angles[:, None, :], c // p, axis=1).reshape(len(angles), c))
-    turn = np.einsum("fa,fc,fb,fd->abcd", waves, waves.conj(), waves[:, :p].conj(), waves[:, :p], optimize=True)
-    blocks = keys.reshape(c // p, p, c // p, p).repeat(p, axis=0).repeat(p, axis=2)
-    whole = queries[:, None, :, None] * blocks * turn.real / len(angles)
-    contrast = _contrast(1, p)
-    return np.einsum("xb,abcd,yd->axcy", contrast, whole, contrast, optimize=True).reshape(c * (p - 1), -1)
 
 
 def _tables(
@@ -191,7 +157,7 @@ def _of_two(
     contrast = np.array([1.0, -1.0])
     blocks = [slice(r - r % 2, r - r % 2 + 2) for r in (a, b)]
     left, across, right = (
-        queries[i, j] * (contrast @ (keys[blocks[x], blocks[y]] * _turn(angles, i % 2, j % 2)) @ contrast)
+        queries[i, j] * (contrast @ (keys[blocks[x], blocks[y]] * turn_of(angles, i % 2, j % 2)) @ contrast)
         for i, j, x, y in ((a, a, 0, 0), (a, b, 0, 1), (b, b, 1, 1))
     )
     sizes = [float(np.sqrt(max(v, 0.0))) for v in (left, right)]
@@ -214,101 +180,9 @@ def _of_two(
     return value(step, shift)
 
 
-def _turn(angles: Array, a: int, c: int) -> Any:
-    """By what turning multiplies the covariance of the scores of two positions with keys."""
-    if not len(angles):
-        return 1.0
-    waves = np.exp(1j * angles)
-    return np.einsum("f,fb,fd->bd", waves[:, a] * waves[:, c].conj(), waves.conj(), waves).real / len(angles)
-
-
 def _blocks(form: Array, one: slice, other: slice) -> tuple[Array, Array, Array]:
     """Of the first row's input, of both, and of the second's."""
     return form[one, one], form[one, other], form[other, other]
-
-
-def _root(matrix: Array) -> Array:
-    """The symmetric root of a covariance."""
-    sizes, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-    root: Array = (vectors * np.sqrt(np.maximum(sizes, 0.0))) @ vectors.T
-    return root
-
-
-@lru_cache(maxsize=16)
-def _points(
-    rows: int, columns: int, positions: int, neurons: float, shift: int, means: bool = False
-) -> tuple[Array, Array]:
-    """Entries of points U row by row, shape (rows * columns, points), and weights; with one more row and column for means."""
-    if means:
-        count = int(np.clip(_SHARES // ((rows + 1) * (columns + 1)), _FEWEST, _MOST))
-        drawn = _with_means(1 << (count.bit_length() - 1), rows, columns, int(neurons), shift)
-        return np.ascontiguousarray(drawn.reshape(len(drawn), -1).T), np.full(len(drawn), 1 / len(drawn))
-    count = int(np.clip(_SHARES // (rows * columns), _FEWEST, _MOST))
-    half = _drawn(1 << (count.bit_length() - 2), rows, columns, neurons, shift)
-    both = np.concatenate([half, -half])  # odd moments are 0
-    flat = both.reshape(len(both), -1)
-    if 4 * flat.shape[1] < len(flat):  # and second moments are what they are
-        flat = flat @ np.linalg.inv(np.linalg.cholesky(flat.T @ flat / len(flat))).T
-    return np.ascontiguousarray(flat.T), np.full(len(flat), 1 / len(flat))
-
-
-def _drawn(count: int, rows: int, columns: int, neurons: float, shift: int) -> Array:
-    """U for some number of keys."""
-    if np.isinf(neurons):
-        return _normal(_spread(count, rows * columns, shift)).reshape(-1, rows, columns)
-    return _of_keys(_spread(count, _dimension(rows, columns, int(neurons)), shift), rows, columns, int(neurons))
-
-
-def _with_means(count: int, rows: int, columns: int, k: int, shift: int) -> Array:
-    """U for k keys, and beside it what means meet: the first rows of g and h, and the root of k."""
-    rest = _dimension(rows, columns, k - 1)
-    uniform = _spread(count, rest + rows + columns, shift)
-    first = _normal(uniform[:, rest:])
-    g, h = first[:, :rows, None], first[:, None, rows:]
-    found = np.empty((count, rows + 1, columns + 1))
-    others = np.sqrt(k - 1) * _of_keys(uniform[:, :rest], rows, columns, k - 1) if k > 1 else 0.0
-    found[:, :rows, :columns] = (g * h + others) / np.sqrt(k)
-    found[:, :rows, columns:], found[:, rows:, :columns], found[:, rows, columns] = g, h, np.sqrt(k)
-    return found
-
-
-def _dimension(rows: int, columns: int, k: int) -> int:
-    """How many numbers U is made of for k keys."""
-    size = min(rows, columns)
-    return k * (rows + columns) if k <= size else size * (size + 1) // 2 + rows * columns
-
-
-def _of_keys(uniform: Array, rows: int, columns: int, k: int) -> Array:
-    """U for k keys, of numbers in the unit cube."""
-    count, size = len(uniform), min(rows, columns)
-    if k <= size:
-        numbers = _normal(uniform)
-        g, h = numbers[:, : k * rows].reshape(-1, rows, k), numbers[:, k * rows :].reshape(-1, k, columns)
-        found: Array = g @ h / np.sqrt(k)
-        return found
-    # Bartlett: a Gaussian g of k columns is a triangle times orthogonal rows
-    below = size * (size - 1) // 2
-    triangle = np.zeros((count, size, size))
-    diagonal, lower = np.arange(size), np.tril_indices(size, -1)
-    triangle[:, diagonal, diagonal] = np.sqrt(2 * gammaincinv((k - diagonal) / 2, uniform[:, :size]))
-    triangle[(slice(None), *lower)] = _normal(uniform[:, size : size + below])
-    normal = _normal(uniform[:, size + below :]).reshape(-1, rows, columns)
-    found = triangle @ normal if rows <= columns else normal @ np.swapaxes(triangle, 1, 2)
-    return found / np.sqrt(k)
-
-
-def _spread(count: int, dimension: int, shift: int) -> Array:
-    """Points in the unit cube; in many dimensions a Sobol sequence is no better than independent points."""
-    rng = np.random.default_rng([shift, dimension])
-    uniform: Array = (
-        qmc.Sobol(dimension, rng=rng).random(count) if dimension <= 1024 else rng.random((count, dimension))
-    )
-    return np.clip(uniform, 1e-16, 1 - 1e-16)
-
-
-def _normal(uniform: Array) -> Array:
-    normal: Array = ndtri(uniform)
-    return normal
 
 
 def softmax_mean_value(node: sp.Expr) -> JointMean:

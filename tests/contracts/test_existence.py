@@ -104,7 +104,8 @@ FLOWS = {
     "linear, dropout": (AttentionBlock(width=sp.oo, kind="linear", keep=HALF), "can"),
     "linear after a norm": (AttentionBlock(width=sp.oo, kind="linear", norm="rms"), "cannot"),
     "softmax": (AttentionBlock(width=sp.oo), "cannot"),
-    "means that grow together": (ShrinkingResNet(silu, identity, width=sp.oo), "not known"),
+    # M' = K/4 and K' = K M/2 + K/4, so that K = M² + M + c and M obeys a Riccati equation
+    "means that grow together": (ShrinkingResNet(silu, identity, width=sp.oo), "can"),
     "curved around a bounded one": (ShrinkingResNet(silu, tanh, width=sp.oo, weight_mean=1), "cannot"),
 }
 

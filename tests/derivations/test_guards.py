@@ -183,7 +183,7 @@ def test_a_mean_of_a_mean_is_not_integrated_to_see_its_sign(monkeypatch):
 
     monkeypatch.setattr(single, "numeric_mean", counted)
     A, B, C = map(Weights, "ABC")
-    net = Network(lambda z: z + epsilon * A(tanh(B(z) * C(z))), width=3)
+    net = Network(lambda z: z + epsilon * A(tanh(sp.Abs(B(z) * C(z)))), width=3)
     (noise,) = derive(net).gram.covariance
     assert any(mean.args[0].has(GaussianMean) for mean in noise.atoms(GaussianMean))
     with pytest.raises(Often):  # the control: its value

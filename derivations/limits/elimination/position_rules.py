@@ -33,7 +33,7 @@ def _head(e: Expander, head: Head) -> None:
     Raises
     ------
     NotClosed
-        For a head with finitely many keys that is turned by positions, or whose tangents are followed.
+        For tangents of a head with finitely many keys.
     """
     size, layer, name = len(e.states), head.values.target.index, head.mix.symbol.name
     pairs = [(i, j) for i in range(size) for j in range(i + 1)]
@@ -44,11 +44,6 @@ def _head(e: Expander, head: Head) -> None:
     e.variables[layer].extend(fresh)
     count = head.scores.over.size
     neurons = sp.oo if e.infinite and not count.is_Integer else count
-    if head.scores.angles is not None and neurons != sp.oo:
-        raise NotClosed(
-            f"scores of {neurons} turned queries and keys, as of rotary positions, are random at each layer otherwise than by what their matrices "
-            "put out; take the number of keys to infinity: width=oo, and no size="
-        )
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
             f"tangents through a softmax need means over its scores together with how these move, which have a rule for infinitely many keys only, "

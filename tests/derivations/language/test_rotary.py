@@ -114,10 +114,6 @@ def scored(make):
             lambda: AttentionBlock(width=sp.oo, frequencies=sp.oo),
             "need one frequency or more, and real numbers",
         ),
-        "keys that are counted": (
-            lambda: derive(AttentionBlock(width=sp.oo, size=4, frequencies=[1])),
-            "scores of 4 turned queries and keys",
-        ),
         "keys that are counted, without a softmax": (
             lambda: derive(AttentionBlock(width=sp.oo, size=4, kind="linear", frequencies=[1])),
             "scores of 4 turned queries and keys",

@@ -105,6 +105,30 @@ def test_the_covariance_of_turned_scores_is_that_of_drawn_neurons():
     assert rejected
 
 
+def test_finitely_many_turned_keys_at_a_finite_width():
+    """What one layer adds to the Gram matrix at width 8 with 4 keys, and biases that have means."""
+    rng, n, keys, samples = np.random.default_rng(7), 8, 4, 60_000
+    start = rng.standard_normal((n, 2))
+    start = start @ np.linalg.inv(np.linalg.cholesky(start.T @ start / n)).T @ np.linalg.cholesky(GRAM[:2, :2]).T
+    draw = lambda rows, of: rng.standard_normal((samples, rows, of.shape[-2])) @ of / np.sqrt(of.shape[-2])  # noqa: E731
+    q, k = (turned(draw(keys, start) + 0.5) for _ in range(2))
+    v = draw(n, start) + 0.5
+    shares = soft(np.einsum("sia,sib->sab", q, k) / np.sqrt(keys), 1.0)
+    added = np.einsum("sab,sib->sia", shares, v)
+    gram = np.einsum("sia,sib->sab", added, added) / n
+    found = [Estimate.of(gram[:, a, b]) for a, b in ((0, 0), (0, 1), (1, 1))]
+    off = []
+    for frequencies in (FREQUENCIES, ()):
+        block = AttentionBlock(
+            width=n, positions=2, size=keys, value_size=n, bias_mean=sp.Rational(1, 2), frequencies=frequencies
+        )
+        limit = derive(block).gram
+        rates = compile_expression(limit.states, tuple(limit.drift))(*GRAM[[0, 0, 1], [0, 1, 1]])
+        off.append([(e.value - float(r)) / e.error for e, r in zip(found, rates, strict=True)])
+    assert np.abs(off[0]).max() < 4.5  # the points err by less than a tenth of the samples' error
+    assert np.abs(off[1]).max() > 4.5  # the control: positions that are not turned
+
+
 def scores_of(inputs=1):
     """The statement of scores of a block with 8 neurons, its program, and values of its symbols over 3 positions."""
     block = AttentionBlock(width=8, positions=3, inputs=inputs, frequencies=FREQUENCIES, norm="rms")
@@ -158,5 +182,12 @@ def test_differences_of_turned_scores():
 
 def test_neurons_that_are_no_pairs_of_each_frequency():
     block = AttentionBlock(width=6, positions=2, frequencies=FREQUENCIES)
-    with pytest.raises(ValueError, match="turn pairs of 2 frequencies, as many of each, and queries and keys have 6"):
+    said = "turn pairs of 2 frequencies, as many of each, and queries and keys have 6"
+    with pytest.raises(ValueError, match=said):
         simulate_network(block, depth=2, samples=1, x0=np.ones((6, 2)))
+    one = sp.eye(3)
+    node = softmax_mean(0, 1, one, one, one, sp.ones(3), 6, angles=sp.Matrix([[0, 1, 2], [0, 3, 6]]))
+    with pytest.raises(ValueError, match=said):
+        softmax_mean_value(node)
+    with pytest.raises(ValueError, match="are drawn neuron by neuron, 9216 numbers at a time, and known are 8192"):
+        softmax_mean_value(softmax_mean(0, 1, one, one, one, sp.ones(3), 1536, angles=sp.Matrix([[0, 1, 2]])))
