@@ -12,6 +12,7 @@ from derivations import parse_activation
 from numerics.pytorch.attention import masked, multiplied_as_matrices
 from numerics.pytorch.cutting import chunked
 from numerics.pytorch.moving import weighed
+from numerics.pytorch.neighbours import ComplexNeurons, times_complex
 from numerics.pytorch.norms import without_guard
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.turning import table_of, times_table
@@ -62,6 +63,8 @@ def multiplied(reader: Reader, a: Any, b: Any) -> Value:
         if isinstance(scores, Value) and THERE in scores.axes and is_tensor(numbers) and numbers.numel() > 1:
             return weighed(reader, scores, numbers)
     for value, tensor in ((a, b), (b, a)):
+        if isinstance(value, ComplexNeurons):
+            return times_complex(reader, value, tensor)
         table = table_of(reader, value, tensor)
         if table is not None:
             return times_table(reader, value, table)

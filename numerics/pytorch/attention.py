@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import sympy as sp
@@ -26,6 +26,7 @@ SAME = 3e-6
 class KeysWithValues(Value):
     """Keys times values summed over the positions, as linear attention takes them first; queries are multiplied with it next."""
 
+    pending: ClassVar[str] = "keys times values are known where queries are multiplied with them next; scale these"
     keys: Value | None = None
     values: Value | None = None
 

@@ -67,8 +67,8 @@ class Block:
     def value(self, said: Any, where: str, unsummed: bool = False) -> Value:
         """A value of one neuron; numbers are constants, tensors of the block those whose entries are all one number."""
         if isinstance(said, Value):
-            if said.entries.size == 0 and not unsummed:
-                raise ValueError("keys times values are known where queries are multiplied with them next; scale these")
+            if said.pending and not unsummed:
+                raise ValueError(said.pending)
             return said
         if isinstance(said, (int, float)) and not isinstance(said, bool):
             return Value.of(number(said))

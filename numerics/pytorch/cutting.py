@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from numerics.pytorch.moving import KEEPS, at_place
+from numerics.pytorch.neighbours import lists_pairs, of_pairs
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import side_by_side
 from numerics.pytorch.values import ANY, BATCH, HERE, NEURONS, ONE, Part, Value, spoken, stacked
@@ -110,8 +111,9 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             axis += 1
         elif isinstance(made.axes[axis], int) and isinstance(step, int):
             made = made.taken(axis, step)
-        elif isinstance(made.axes[axis], int) and isinstance(step, slice):
-            picked = range(int(reader.size_of(made, axis)))[step]
+        elif isinstance(made.axes[axis], int) and (isinstance(step, slice) or _are_numbers(step)):
+            every = range(int(reader.size_of(made, axis)))
+            picked = every[step] if isinstance(step, slice) else [every[i] for i in step]
             made, axis = stacked([made.taken(axis, i) for i in picked], axis), axis + 1
         elif made.axes[axis] == NEURONS and isinstance(step, slice) and step.step in (None, 1):
             size = _cuttable(reader, made, axis - len(made.axes), "an index")
@@ -123,6 +125,8 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
         elif made.axes[axis] == NEURONS and isinstance(step, slice) and step in _EVERY_SECOND:
             place = _EVERY_SECOND.index(step) % 2
             made, axis = made.each(partial(_one_in_turn, reader, place)), axis + 1
+        elif isinstance(step, int) and lists_pairs(reader, made, axis):
+            made = of_pairs(reader, made, axis - 1)[step]
         elif made.axes[axis] == ONE and step == 0:
             made = made.without(axis)
         elif made.axes[axis] == HERE and isinstance(step, int):
@@ -136,6 +140,10 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
                 else f"a tensor is indexed along {spoken([made.axes[axis]])}; a layer treats its neurons and positions alike"
             )
     return made
+
+
+def _are_numbers(step: Any) -> bool:
+    return isinstance(step, (list, tuple)) and bool(step) and all(type(i) is int for i in step)
 
 
 def _one_in_turn(reader: Reader, place: int, parts: tuple[Part, ...]) -> tuple[Part, ...]:

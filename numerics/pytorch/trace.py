@@ -160,13 +160,22 @@ def _walked(reader: Reader, block: Any, arguments: Mapping[str, Any]) -> Value:
     if rule is not None:
         reader.prepare(*shape_of_state([("", block)], reader.positions))
         found = rule(reader, "", block, *[reader.placeholder()] * _tensors_read(block), **arguments)
-        return reader.value(found[0] if isinstance(found, tuple) else found, "the block's output")
+        return _state_of(reader, found)
     own = set(vars(block))
     try:
-        return reader.value(Graph(reader, block, arguments).output(), "the block's output")
+        return _state_of(reader, Graph(reader, block, arguments).output())
     finally:  # torch.fx keeps tensors that are no block's as attributes of the block
         for name in vars(block).keys() - own:
             delattr(block, name)
+
+
+def _state_of(reader: Reader, found: Any) -> Value:
+    """The new state: the first of several things that a block puts out, as attention's weights follow it."""
+    if isinstance(found, (tuple, list)) and len(found) > 1:
+        if any(other is not None for other in found[1:]):
+            reader.remark(f"of {len(found)} things that the block puts out the first one is the state")
+        found = found[0]
+    return reader.value(found, "the block's output")
 
 
 def _tensors_read(module: Any) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, ulp
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import sympy as sp
@@ -69,6 +69,8 @@ class Value:
     1 where it holds and else 0.
     """
 
+    #: Of one that is not made yet, where it can be read.
+    pending: ClassVar[str] = ""
     axes: tuple[Axis, ...]
     entries: np.ndarray
     skip: frozenset[sp.Symbol] | None = None
@@ -179,6 +181,9 @@ def stacked(values: Sequence[Value], axis: int) -> Value:
     return Value((*first.axes[:axis], len(values), *first.axes[axis:]), entries)
 
 
+_SINGLE = (ONE, 1)  # an axis of size 1, or a list of one
+
+
 def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr], fit: Any) -> Value:
     """A function of two values, axis by axis from the last as PyTorch broadcasts them.
 
@@ -192,8 +197,8 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
     count = max(len(a.axes), len(b.axes))
     for place in range(count):
         pair = [v.axes[place - count + len(v.axes)] if place - count + len(v.axes) >= 0 else ONE for v in (a, b)]
-        chosen = pair[0] if pair[1] == ONE else pair[1]
-        if pair[0] != pair[1] and ONE not in pair:
+        chosen = pair[0] if pair[1] in _SINGLE else pair[1]
+        if pair[0] != pair[1] and not {*pair} & {*_SINGLE}:
             given = "; given numbers are read as ones of neurons, and those that differ between positions have no rule"
             raise ValueError(
                 f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation{given if NEURONS in pair else ''}"

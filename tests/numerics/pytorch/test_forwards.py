@@ -115,6 +115,23 @@ def test_arguments_that_are_unknown_or_have_no_rule(given, said):
         from_torch(Attention, width=sp.oo, positions=3, arguments=given)
 
 
+def test_the_first_of_several_outputs_is_the_state():
+    class Weighs(Attention):
+        def __init__(self, more):
+            super().__init__()
+            self.more = more
+
+        def forward(self, x):
+            return super().forward(x), self.more and torch.softmax(x @ x.mT, -1)
+
+    plain = from_torch(Attention, width=sp.oo, positions=3)
+    first, alone = (from_torch(lambda more=more: Weighs(more), width=sp.oo, positions=3) for more in (True, None))
+    assert first.layer == alone.layer == plain.layer
+    said = "of 2 things that the block puts out the first one is the state"
+    assert said in first.remarks
+    assert said not in alone.remarks
+
+
 class Needs(nn.Module):
     def __init__(self):
         super().__init__()

@@ -88,7 +88,24 @@ def in_turn_by_tables(b, u):
     return u * cosine + torch.stack((-u[..., 1::2], u[..., ::2]), -1).reshape(u.shape) * sine
 
 
+def complex_numbers(b, u):
+    turns = torch.polar(
+        torch.ones(TOKENS, D // 2, dtype=u.dtype), torch.outer(torch.arange(TOKENS).double(), FREQUENCIES)
+    )
+    pairs = torch.view_as_complex(u.reshape(*u.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * turns[None, None]).flatten(3).type_as(u)
+
+
+def pairs_in_an_axis(b, u):
+    pairs = u.reshape(*u.shape[:-1], -1, 2)
+    cosine, sine = b.cosine[:, : D // 2], b.sine[:, : D // 2]
+    first, second = pairs[..., 0], pairs[..., 1]
+    return torch.stack([first * cosine - second * sine, second * cosine + first * sine], -1).flatten(3)
+
+
 NEIGHBOURS = {
+    "complex numbers": lambda: Rotating(complex_numbers),
+    "pairs in an axis": lambda: Rotating(pairs_in_an_axis),
     "neighbours": lambda: Rotating(in_turn),
     "neighbours, tables": lambda: Rotating(in_turn_by_tables),
 }
@@ -147,6 +164,9 @@ def xpos(b, u):
         (lambda b, u: u * b.cosine + half(u) * b.sine * 1.1, "do not turn pairs of neurons, all by one factor"),
         (lambda b, u: torch.stack((u[..., ::2], u[..., 1::2]), -1).flatten(-2), "put in turn, by stack and flatten"),
         (lambda b, u: half(in_turn(b, u)), "that two tensors give in turn are cut into parts"),
+        (lambda b, u: torch.view_as_complex(u.reshape(*u.shape[:-1], -1, 2)).abs(), "complex numbers made of pairs"),
+        (lambda b, u: torch.view_as_complex(u.reshape(*u.shape[:-1], -1, 2)) * 2, "complex numbers made of pairs"),
+        (lambda b, u: torch.view_as_real(u), "view_as_real is known of complex numbers"),
         (lambda b, u: u * b.cosine - u * b.sine, "do not turn pairs of neurons"),
         (lambda b, u: (u * b.cosine + half(u) * b.sine).tanh(), "do not turn pairs of neurons"),
     ],

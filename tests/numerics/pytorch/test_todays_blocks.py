@@ -168,11 +168,26 @@ def pointwise(function):
     return lambda: Calls(lambda b, x: x + b.a(function(b, x)), a=nn.Linear(N, N), c=nn.Linear(N, N))
 
 
+class Fused(nn.Module):
+    """Queries of all heads, and one key and value for them, put out by one matrix and taken apart by lists of places."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.o = nn.Linear(N, (HEADS + 2) * (N // HEADS), bias=False), nn.Linear(N, N, bias=False)
+
+    def forward(self, x):
+        parts = self.qkv(x).view(*x.shape[:-1], HEADS + 2, N // HEADS)
+        q, k, v = (u.transpose(1, 2) for u in (parts[..., :-2, :], parts[..., [-2], :], parts[:, :, [HEADS + 1]]))
+        seen = F.scaled_dot_product_attention(q, k, v)
+        return x + self.o(seen.transpose(1, 2).reshape(x.shape))
+
+
 BLOCKS = {
     "llama": lambda: Decoder(causal),
     "heads that share keys, interleaved": lambda: Decoder(interleaved, keys=2),
     "heads that share keys, expanded": lambda: Decoder(repeated, keys=2),
     "heads that share keys, by an option": lambda: Decoder(grouped, keys=2),
+    "one matrix, whose last two parts are key and value": lambda: Fused(),
     "one key for all": lambda: Decoder(interleaved, keys=1),
     "norms of queries and keys": lambda: Decoder(causal, queries=lambda: RMSNorm(N // HEADS)),
     "parallel branches": lambda: Decoder(by_einsum, form="parallel"),
