@@ -170,7 +170,18 @@ def _walked(reader: Reader, block: Any, arguments: Mapping[str, Any]) -> Value:
 
 
 def _state_of(reader: Reader, found: Any) -> Value:
-    """The new state: the first of several things that a block puts out, as attention's weights follow it."""
+    """The new state: the first of several things that a block puts out, as attention's weights follow it.
+
+    Raises
+    ------
+    ValueError
+        For a dictionary, and for what is no tensor.
+    """
+    if isinstance(found, dict):
+        names = ", ".join(map(repr, found))
+        raise ValueError(
+            f"the block puts out a dictionary with {names}; wrap it in a module that returns the new state alone"
+        )
     if isinstance(found, (tuple, list)) and len(found) > 1:
         if any(other is not None for other in found[1:]):
             reader.remark(f"of {len(found)} things that the block puts out the first one is the state")

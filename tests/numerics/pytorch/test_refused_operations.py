@@ -50,7 +50,7 @@ def attend(s, x, **options):
 ANYWHERE = {
     "queries times queries": (lambda s, x: x + s.a(s.b(x) @ s.b(x)), "known are scores"),
     "a shape that is not known": (lambda s, x: x.shape[0] * x + s.a(x), "give the number of positions"),
-    "outputs with names": (lambda s, x: {"state": x}, "is dict, where one tensor of features was expected"),
+    "outputs with names": (lambda s, x: {"state": x}, "puts out a dictionary with .state.; wrap it in a module"),
     "part of the state": (lambda s, x: x[..., :4] + s.a(x), "an index cuts the state"),
     "a tensor of three axes": (lambda s, x: x + torch.einsum("bi,oij->boj", x, s.cube), "a matrix has two"),
     "an axis too many": (lambda s, x: x + torch.einsum("bpi,oi->bpo", x, s.a.weight), "einsum names 3 axes"),
