@@ -43,7 +43,7 @@ class Matrices(Block):
         self._reads: dict[str, int] = {}  # how many numbers a neuron of each matrix reads
         self._memory: dict[int, tuple[int, int, str]] = {}  # where weights lie
         self._origin: dict[str, int] = {}  # the storage that a named matrix comes from
-        self._whole: dict[str, str] = {}  # what a matrix is a part of
+        self._whole: dict[str, tuple[str, range]] = {}  # what a matrix is a part of, and which of its neurons
 
     def matrix(self, name: str, tensors: Tensors, body: Value) -> Value:
         """A random matrix, with its biases, applied to every entry of a list."""
@@ -175,12 +175,20 @@ class Matrices(Block):
                 )
 
     def _require_whole_or_parts(self, names: set[str]) -> None:
-        """Refuse a matrix that is read whole and in parts."""
+        """Refuse a matrix that is read whole and in parts, or in parts that have neurons in common: these would be independent here."""
+        parts: dict[str, dict[str, range]] = {}
         for name in sorted(names):
-            whole = self._whole.get(name)
-            while whole is not None:
+            own = name
+            while own in self._whole:
+                whole, piece = self._whole[own]
                 if whole in names:
                     raise ValueError(
                         f"what {whole} puts out is read whole and in parts; write the layer by hand with derivations.Network"
                     )
-                whole = self._whole.get(whole)
+                parts.setdefault(whole, {})[own] = piece
+                own = whole
+        for whole, pieces in parts.items():
+            if sum(map(len, pieces.values())) > len(set().union(*pieces.values())):
+                raise ValueError(
+                    f"what {whole} puts out is read in parts that have neurons in common; write the layer by hand with derivations.Network"
+                )

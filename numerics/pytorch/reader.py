@@ -119,7 +119,8 @@ class Reader(Matrices):
             raise ValueError(
                 "what is multiplied by numbers that differ between neurons is cut into parts; cut it before"
             )
-        runs = _Runs(sizes, lambda w, index, size: self._named(w, f"{w.name}_{index}", size))
+        pieces = [range(a, b) for a, b in itertools.pairwise(starts)]
+        runs = _Runs(sizes, lambda w, index: self._named(w, f"{w.name}_{index}", pieces[index - 1]))
         own = [self.tables.cut(part.expr, a, b) for a, b in itertools.pairwise(starts)]
         made = [Part(runs.of(e, index), size) for index, (e, size) in enumerate(zip(own, sizes, strict=True), 1)]
         self._cuts[tuple(p.expr for p in made)] = part
@@ -138,7 +139,10 @@ class Reader(Matrices):
             raise ValueError(
                 f"every second of {size} neurons is taken, which has no rule where their number is odd or they have gains"
             )
-        runs = _Runs([size // 2] * 2, lambda w, index, half: self._named(w, f"{w.name}_{_TURNS[index - 1]}", half))
+        runs = _Runs(
+            [size // 2] * 2,
+            lambda w, index: self._named(w, f"{w.name}_{_TURNS[index - 1]}", range(index - 1, size, 2)),
+        )
         made = []
         for k in range(2):
             own = runs.of(self.tables.strided(part.expr.xreplace(woven), k), k + 1)
@@ -161,14 +165,19 @@ class Reader(Matrices):
                 return self.rejoined((*parts[:first], one, *parts[last:]), in_turn)
         return parts
 
-    def _named(self, weights: Weights, name: str, size: int) -> Weights:
+    def _named(self, weights: Weights, name: str, piece: range) -> Weights:
+        """The matrix of some of the neurons that another one puts out, called by its place among others, or by where it starts and stops."""
         if weights.is_orthogonal:
             raise ValueError(f"{weights.name} is orthogonal, so parts of what it puts out are not independent")
-        name = self._unique(name, self._origin[weights.name])
-        self._whole[name] = weights.name
+        known = next((own for own, of in self._whole.items() if of == (weights.name, piece)), None)
+        if known is None:
+            if name in self._whole:  # of another cut
+                name = f"{weights.name}_{piece.start}_{piece.stop}"
+            known = self._unique(name, self._origin[weights.name])
+            self._whole[known] = weights.name, piece
         return Weights(
-            name,
-            out=self.part(size),
+            known,
+            out=self.part(len(piece)),
             variance=weights.variance,
             bias_variance=weights.bias_variance,
             law=weights.law,
@@ -219,10 +228,10 @@ class _Runs:
     ----------
     sizes : sequence of int
     named : callable
-        From a matrix, the number of a run and its size to the matrix of the run.
+        From a matrix and the number of a run to the matrix of the run.
     """
 
-    def __init__(self, sizes: Sequence[int], named: Callable[[Weights, int, int], Weights]) -> None:
+    def __init__(self, sizes: Sequence[int], named: Callable[[Weights, int], Weights]) -> None:
         self.sizes, self.named = sizes, named
 
     def of(self, expr: sp.Expr, index: int) -> sp.Expr:
@@ -234,7 +243,7 @@ class _Runs:
             raise ValueError(
                 "only what a linear module puts out can be cut into parts; cut it before it meets the state"
             )
-        rule = {a: self.named(a.weights, index, self.sizes[index - 1])(a.body) for a in outer if type(a) is Applied}
+        rule = {a: self.named(a.weights, index)(a.body) for a in outer if type(a) is Applied}
         return expr.xreplace({**rule, **{a: self.over_all(a) for a in outer if type(a) is Average}})
 
     def over_all(self, node: Average) -> sp.Expr:

@@ -98,17 +98,11 @@ def evaluated(net, x, tensors, copies=MappingProxyType({})):
 def read_with_copies(block, **options):
     """The network of a block, and what each named part of a matrix is a part of, for :func:`evaluated`."""
     copies: dict = {}
-    starts: dict = {}
 
     class Noting(Reader):
-        def _named(self, weights, name, size):
-            made = super()._named(weights, name, size)
-            if name.endswith(("_even", "_odd")):
-                copies[made.name] = weights.name, slice(int(name.endswith("_odd")), None, 2), slice(None)
-                return made
-            start = 0 if name == f"{weights.name}_1" else starts[weights.name]
-            starts[weights.name] = start + size
-            copies[made.name] = weights.name, slice(start, start + size), slice(None)
+        def _named(self, weights, name, piece):
+            made = super()._named(weights, name, piece)
+            copies[made.name] = weights.name, list(piece), slice(None)
             return made
 
         def _applied(self, name, shared, key, tensors, draw, law, parts):

@@ -182,12 +182,29 @@ class Fused(nn.Module):
         return x + self.o(seen.transpose(1, 2).reshape(x.shape))
 
 
+class Sliced(nn.Module):
+    """Queries, keys and values as three slices of what one matrix puts out; the second slice and the third were taken for one."""
+
+    def __init__(self, keys=(N, 2 * N)):
+        super().__init__()
+        self.keys = slice(*keys)
+        self.qkv, self.o = nn.Linear(N, 3 * N, bias=False), nn.Linear(N, N, bias=False)
+
+    def forward(self, x):
+        put_out = self.qkv(x)
+        parts = put_out[..., :N], put_out[..., self.keys], put_out[..., 2 * N :]
+        q, k, v = (u.view(*x.shape[:-1], HEADS, N // HEADS).transpose(1, 2) for u in parts)
+        return x + self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
+
+
 BLOCKS = {
     "llama": lambda: Decoder(causal),
     "heads that share keys, interleaved": lambda: Decoder(interleaved, keys=2),
     "heads that share keys, expanded": lambda: Decoder(repeated, keys=2),
     "heads that share keys, by an option": lambda: Decoder(grouped, keys=2),
     "one matrix, whose last two parts are key and value": lambda: Fused(),
+    "one matrix, in three slices": Sliced,
+    "one slice for queries and keys": lambda: Sliced((0, N)),
     "one key for all": lambda: Decoder(interleaved, keys=1),
     "norms of queries and keys": lambda: Decoder(causal, queries=lambda: RMSNorm(N // HEADS)),
     "parallel branches": lambda: Decoder(by_einsum, form="parallel"),
@@ -250,6 +267,11 @@ def assert_read_as_pytorch_computes(block):
 @pytest.mark.parametrize("name", BLOCKS)
 def test_what_is_read_is_what_pytorch_computes(name):
     assert_read_as_pytorch_computes(BLOCKS[name]())
+
+
+def test_slices_that_have_neurons_in_common_are_refused():
+    with pytest.raises(ValueError, match="qkv puts out is read in parts that have neurons in common"):
+        from_torch(Sliced((N // 2, 3 * N // 2)), positions=TOKENS)
 
 
 @pytest.mark.parametrize("counts", [True, False])
