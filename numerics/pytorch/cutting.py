@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numerics.pytorch.moving import KEEPS, at_place
+from numerics.pytorch.moving import KEEPS, at_place, narrowed
 from numerics.pytorch.neighbours import lists_pairs, of_pairs
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.shapes import side_by_side
@@ -47,6 +47,28 @@ def _cuttable(reader: Reader, value: Value, dim: int, word: str) -> int:
     if kind != NEURONS and not isinstance(kind, int):
         raise ValueError(f"{word} cuts along {spoken([kind])}, which a layer treats alike")
     return int(reader.size_of(value, axis))
+
+
+def cut_evenly(reader: Reader, x: Any, sections: Any, dim: int = 0) -> tuple[Value, ...]:
+    """``torch.tensor_split`` into a number of parts, the first ones longer by one where they are not alike."""
+    value = reader.value(x, "tensor_split")
+    size = _cuttable(reader, value, dim, "tensor_split")
+    if isinstance(sections, int):
+        each, longer = divmod(size, sections)
+        return cut_by_sizes(reader, value, [each + (i < longer) for i in range(sections)], dim)
+    ends = [0, *map(int, sections), size]
+    return cut_by_sizes(reader, value, [b - a for a, b in itertools.pairwise(ends)], dim)
+
+
+def narrowed_along(reader: Reader, x: Any, dim: int, start: Any, length: Any) -> Value:
+    """``torch.narrow``: a run of neurons or of a list, or one position."""
+    value = reader.value(x, "narrow")
+    axis = value.axis(dim, "narrow")
+    if value.axes[axis] != NEURONS and not isinstance(value.axes[axis], int):
+        return narrowed(reader, value, dim, start, length)
+    steps = [slice(None)] * axis + [slice(int(start), int(start) + int(length))]
+    made: Value = item(reader, value, tuple(steps))
+    return made
 
 
 def unbound(reader: Reader, x: Any, dim: int = 0) -> tuple[Value, ...]:
@@ -169,6 +191,8 @@ MODULES: dict[str, Rule] = {}
 FUNCTIONS: dict[str, Rule] = {
     "chunk": chunked,
     "split": cut_by_sizes,
+    "tensor_split": cut_evenly,
+    "narrow": narrowed_along,
     "unbind": unbound,
     **dict.fromkeys(("cat", "concat"), together),
     "stack": stacked_up,

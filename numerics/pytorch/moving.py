@@ -203,5 +203,4 @@ FUNCTIONS: dict[str, Rule] = {
     "tril": _triangle(lambda beyond: beyond <= 0),
     "triu": _triangle(lambda beyond: beyond >= 0),
     "select": selected,
-    "narrow": narrowed,
 }

@@ -185,14 +185,15 @@ class Fused(nn.Module):
 class Sliced(nn.Module):
     """Queries, keys and values as three slices of what one matrix puts out; the second slice and the third were taken for one."""
 
-    def __init__(self, keys=(N, 2 * N)):
+    def __init__(self, keys=(N, 2 * N), cut=None):
         super().__init__()
-        self.keys = slice(*keys)
+        self.keys, self.cut = slice(*keys), cut
         self.qkv, self.o = nn.Linear(N, 3 * N, bias=False), nn.Linear(N, N, bias=False)
 
     def forward(self, x):
         put_out = self.qkv(x)
         parts = put_out[..., :N], put_out[..., self.keys], put_out[..., 2 * N :]
+        parts = self.cut(put_out) if self.cut else parts
         q, k, v = (u.view(*x.shape[:-1], HEADS, N // HEADS).transpose(1, 2) for u in parts)
         return x + self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape))
 
@@ -205,6 +206,19 @@ BLOCKS = {
     "one matrix, whose last two parts are key and value": lambda: Fused(),
     "one matrix, in three slices": Sliced,
     "one slice for queries and keys": lambda: Sliced((0, N)),
+    "slices by narrow": lambda: Sliced(cut=lambda u: [u.narrow(-1, k * N, N) for k in (2, 0, 1)]),
+    "slices by tensor_split": lambda: Sliced(cut=lambda u: u.tensor_split(3, dim=-1)),
+    "slices at places": lambda: Sliced(cut=lambda u: u.tensor_split((N, 2 * N), dim=-1)),
+    "slices of slices": lambda: Sliced(
+        cut=lambda u: (u[..., : 2 * N][..., :N], u[..., : 2 * N][..., N:], u[..., 2 * N :])
+    ),
+    "every second neuron": lambda: Sliced(
+        cut=lambda u: (
+            u[..., ::2][..., :N],
+            u[..., 1::2][..., :N],
+            torch.cat([u[..., k::2][..., N:] for k in (0, 1)], -1),
+        )
+    ),
     "one key for all": lambda: Decoder(interleaved, keys=1),
     "norms of queries and keys": lambda: Decoder(causal, queries=lambda: RMSNorm(N // HEADS)),
     "parallel branches": lambda: Decoder(by_einsum, form="parallel"),
