@@ -43,6 +43,11 @@ def pair_values(
         xp = values[state].__array_namespace__()
         return xp.broadcast_to(xp.asarray(entries), (samples, 1, coordinates // p, p, p))
 
+    if isinstance(statement, Mean) and statement.angles is not None:
+        sides = statement.sides(others)
+        if not any(values[s].ndim == 5 for side in sides for s in side.free_symbols if s != step):
+            return _products(statement, statement.angles, sides, values, evaluated)
+
     def body(expr: sp.Expr, rows: int, partners: bool = False) -> Array:
         at = {
             s: on_pairs(values[others.get(s, s)], s in others, coordinates, p) for s in expr.free_symbols if s != step
@@ -54,6 +59,29 @@ def pair_values(
         return shares(body(statement.body, 1), body(statement.mask, 1))
     rows = 1 if statement.over is None else int(statement.over.size)
     return over_pairs(statement, partial(body, statement.body, rows))
+
+
+def _products(
+    statement: Mean,
+    angles: sp.ImmutableMatrix,
+    sides: tuple[sp.Expr, sp.Expr],
+    values: dict[sp.Symbol, Any],
+    evaluated: Evaluated,
+) -> Array:
+    """Turned scores as products of matrices: queries and keys are turned before."""
+    samples, _, coordinates = values[state].shape
+    rows, p = int(statement.over.size), angles.cols
+    cosine, sine = (part[:, None, :] for part in _turns_of(angles, rows))
+    made = []
+    for side in sides:
+        at = {s: values[s] for s in side.free_symbols if s != step}
+        own = evaluated(side, at, (samples, rows, coordinates)).reshape(samples, rows, -1, p)
+        first, second, xp = own[:, : rows // 2], own[:, rows // 2 :], own.__array_namespace__()
+        turned = xp.concat([cosine * first - sine * second, sine * first + cosine * second], axis=1)
+        made.append(xp.moveaxis(turned, 1, -1))
+    queries, keys = made
+    scores: Array = queries @ keys.swapaxes(-1, -2)
+    return scores[:, None] * (float(statement.root) / rows)
 
 
 def on_pairs(value: Array, other: bool, coordinates: int, positions: int, trailing: int = 0) -> Array:
@@ -90,8 +118,8 @@ def partners_of(value: Array) -> Array:
 
 
 @lru_cache(maxsize=64)
-def _turns(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
-    r"""By what products of neurons, and of neurons with their partners, enter turned scores: shape (1, neurons, 1, positions, positions).
+def _turns_of(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
+    """Cosines and sines of each pair of neurons at each position, shape (neurons / 2, positions).
 
     Raises
     ------
@@ -108,10 +136,16 @@ def _turns(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
         raise ValueError(
             f"the angles of rotary positions hold {', '.join(sorted(map(str, angles.free_symbols)))}; give them values"
         )
-    theta = np.array(angles.evalf(20), dtype=float)
-    between = np.tile(theta[:, :, None] - theta[:, None, :], (neurons // kinds, 1, 1))[None, :, None]
-    sign = np.where(np.arange(neurons) < neurons // 2, 1.0, -1.0)[:, None, None, None]
-    return np.cos(between), sign * np.sin(between)
+    theta = np.tile(np.array(angles.evalf(20), dtype=float), (neurons // (2 * kinds), 1))
+    return np.cos(theta), np.sin(theta)
+
+
+def _turns(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
+    """By what products of neurons, and of neurons with their partners, enter turned scores: shape (1, neurons, 1, positions, positions)."""
+    cosine, sine = _turns_of(angles, neurons)
+    turn = (cosine + 1j * sine)[:, :, None] * (cosine - 1j * sine)[:, None, :]
+    both = np.concatenate([turn, turn.conj()])[None, :, None]
+    return both.real, both.imag
 
 
 def shares(scores: Array, mask: Array) -> Array:
