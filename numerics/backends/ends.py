@@ -32,7 +32,7 @@ from numerics.backends.base import real_numbers, strict_settings
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
-from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import ErrorTail, cancelling_sums, stable_logarithms
 from numerics.backends.sizes import may_fail
 from numerics.backends.variables import variables
 
@@ -150,7 +150,7 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         if not side.infinite and _holds(written, truth, side):
             continue
         try:
-            found = _mirrored(known.get((part, side.infinite), []), side, truth) or _tails(part, side, truth)
+            found = _mirrored(known.get((part, side.infinite), []), side, truth) or _tails_or_joined(part, side, truth)
             known[part, side.infinite] = found
         except UNKNOWN:
             unknown.append(side)
@@ -169,6 +169,17 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         return inner
     branches = [*_united(mended), *_united(beyond)]  # what is further out takes over from what is nearer
     return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), branches)
+
+
+def _tails_or_joined(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
+    """Of the formula as it stands, or, where its leading terms cancel, with those joined that do: e^u - e^u erf v is e^u erfc v."""
+    try:
+        return _tails(part, side, truth)
+    except UNKNOWN:
+        joined = cancelling_sums(part).replace(ErrorTail, sp.erfc)
+        if joined == part:
+            raise
+        return _tails(joined, side, truth, _SPANS[1:])  # longer: its exponentials leave the range of doubles early
 
 
 def many_digits(expr: sp.Expr) -> Function:
@@ -210,11 +221,11 @@ def _sides(expr: sp.Expr) -> Iterator[tuple[Side, sp.Expr]]:
             yield side, sp.nan
 
 
-def _tails(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
+def _tails(part: sp.Expr, side: Side, truth: Function, spans: tuple[int, ...] = _SPANS[:1]) -> list[Tail]:
     """The expansion towards an end, and from where it holds; a constant is its own. An exponential is 0 or infinite further out."""
     if part.is_number and part is not sp.nan:
         return [meets(part, side, truth)]
-    found = expansion_at(part, X, side.point, side.towards, _SPANS[:1])
+    found = expansion_at(part, X, side.point, side.towards, spans)
     if len(found.terms) < _FEW and not is_flat(found.error) and not found.growth:
         found = expansion_at(part, X, side.point, side.towards, _SPANS[1:])
     if found.terms and not found.growth:

@@ -20,6 +20,7 @@ formula                        rewritten                                 near
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 
 import sympy as sp
@@ -49,9 +50,21 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
 
 
 def _join(total: sp.Add) -> sp.Expr:
-    """The first term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
-    for term in total.args:
+    """Each term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
+    joined, left = list[sp.Expr](), list(total.args)
+    while pair := _first_pair(left):
+        together, *both = pair
+        joined.append(together)
+        left = [term for term in left if term not in both]
+    return sp.Add(*joined, *left) if joined else total
+
+
+def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
+    """The first two terms that may cancel: as one, and themselves; exponentials last, which may be what two others have in common."""
+    for plain, term in itertools.product((False, True), terms):
         for function in sp.Mul.make_args(term):
+            if isinstance(function, sp.exp) != plain:
+                continue
             if (
                 not isinstance(function, _SATURATING | sp.Add)
                 and not _square_of_tanh(function)
@@ -59,11 +72,31 @@ def _join(total: sp.Add) -> sp.Expr:
             ):
                 continue
             factor = term / function
-            for other in total.args:
-                number = other / factor
+            for other in terms:
+                number = _multiple(other, factor)
                 if other != term and number.is_number and (joined := _joined(function, number)) is not None:
-                    return sp.Add(factor * joined, *(t for t in total.args if t not in (term, other)))
-    return total
+                    return factor * joined, term, other
+    return None
+
+
+def _multiple(term: sp.Expr, other: sp.Expr) -> sp.Expr:
+    """Of two products, in which 1 - x and x - 1 are multiples of each other."""
+    found = term / other
+    if found.is_number:
+        return found
+    (sign, above), (turned, below) = map(_signed, (term, other))
+    return sign * turned * (above / below)
+
+
+def _signed(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A sign, and the rest with one sign of each sum among the factors."""
+    sign, factors = sp.S.One, []
+    for factor in sp.Mul.make_args(term):
+        base, power = factor.as_base_exp()
+        if base.is_Add and power.is_Integer and base.could_extract_minus_sign():
+            sign, factor = sign * (-1) ** power, (-base) ** power
+        factors.append(factor)
+    return sign, sp.Mul(*factors)
 
 
 _SATURATING = sp.exp | sp.erf | sp.erfc | ErrorTail | sp.tanh | sp.atan
