@@ -51,12 +51,40 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
 
 def _join(total: sp.Add) -> sp.Expr:
     """Each term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
-    joined, left = list[sp.Expr](), list(total.args)
+    joined, left = _tails_together(list(total.args))
     while pair := _first_pair(left):
         together, *both = pair
         joined.append(together)
         left = [term for term in left if term not in both]
     return sp.Add(*joined, *left) if joined else total
+
+
+def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]:
+    r"""Several error functions times one exponential, which cancel together: as their tails; and the other terms.
+
+    Where :math:`c + \sum_i n_i s_i = 0` with the signs s of the arguments, :math:`c + \sum_i n_i \operatorname{erf} u_i` is
+    :math:`-\sum_i n_i s_i \operatorname{erfc}(s_i u_i)`.
+    """
+    groups: dict[sp.Expr, list[tuple[sp.Expr, sp.Expr, sp.Expr | None]]] = {}
+    for term in terms:
+        found = next((f for f in sp.Mul.make_args(term) if isinstance(f, sp.erf)), None)
+        number, factor = (term if found is None else term / found).as_coeff_Mul()
+        if factor.has(sp.exp):
+            groups.setdefault(factor, []).append((term, number, None if found is None else found.args[0]))
+    joined, left = list[sp.Expr](), list(terms)
+    for factor, members in groups.items():
+        functions = [(number, u, _sign(u)) for _, number, u in members if u is not None]
+        constant = sp.Add(*(number for _, number, u in members if u is None))
+        if len(functions) > 1 and constant + sp.Add(*(number * sign for number, _, sign in functions)) == 0:
+            joined += [-number * sign * factor * ErrorTail(sign * u) for number, u, sign in functions]
+            left = [term for term in left if term not in {term for term, *_ in members}]
+    return joined, left
+
+
+def _sign(u: sp.Expr) -> sp.Expr:
+    """One of a formula and its negative has 1, the other -1."""
+    sign, rest = _signed(u)
+    return -sign if rest.could_extract_minus_sign() else sign
 
 
 def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:

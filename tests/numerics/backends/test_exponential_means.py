@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
-from mpmath import exp, mp, mpf, pi, quad, sqrt
+from mpmath import exp, log, mp, mpf, pi, quad, sqrt
 
 from derivations import elu, selu
 from derivations.gaussian import expect
@@ -42,6 +42,24 @@ def test_means_of_exponentials_keep_their_digits(name):
     plain = sp.lambdify(V, mean, ["numpy", "scipy"])  # the control: as it is written
     with np.errstate(all="ignore"):
         assert not np.abs(plain(VARIANCES) / wanted - 1).max() < 1e-3
+
+
+def test_four_terms_that_cancel_together():
+    """At 300 the mean of |exp(-|x|) - 1/2| was off by 3e-4; beyond, where an exponential is no double, it has no value."""
+    mean = expect(sp.Abs(sp.exp(-sp.Abs(x)) - sp.Rational(1, 2)), x, V)
+    some = np.array([0.1, 1.0, 30.0, 300.0])
+    found = compile_expression((V,), mean)(some)
+    with mp.workdps(25):
+        wanted = np.array([float(kinked(v)) for v in some])
+    assert np.abs(found / wanted - 1).max() < 1e-12
+    plain = sp.lambdify(V, mean, ["numpy", "scipy"])
+    assert np.abs(plain(some) / wanted - 1).max() > 1e-6  # the control: as it is written
+
+
+def kinked(variance):
+    s = sqrt(mpf(variance))
+    places = sorted({mpf(0), log(2) / s, mpf(3), mpf(12), *(q / s for q in (5, 20) if q / s < 12)})
+    return quad(lambda z: 2 * abs(exp(-s * z) - mpf(1) / 2) * exp(-z * z / 2), places) / sqrt(2 * pi)
 
 
 def test_all_terms_that_cancel_are_joined():
