@@ -254,7 +254,7 @@ def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None
             try:
                 with mp.workdps(digits):
                     found.append(formula(mp.mpf(at)))
-            except TooLarge:  # far beyond where a fixed point can be told
+            except TooLarge:  # far beyond where a fixed point can be found
                 return None
         few, many = found
         close = abs(few - many) <= abs(many) * mp.mpf(10) ** (-_DIGITS) + mp.mpf(10) ** (1 - 2 * _DIGITS)

@@ -40,6 +40,7 @@ from derivations.language.statements import (
     Statement,
     read_symbols,
 )
+from derivations.language.turned import Turned, angles_over
 from derivations.language.weights import Weights
 from derivations.piecewise.cases import outermost
 from derivations.symbols import state, step, time, width
@@ -96,9 +97,7 @@ class _Reader:
         self.others: dict[sp.Symbol, sp.Symbol] = {}  # a symbol at another position: the symbol
         self.pairs: set[sp.Symbol] = set()  # numbers for pairs of positions
         self.masks: dict[sp.Symbol, sp.Expr] = {}  # of a softmax
-        self.turned: dict[
-            sp.Symbol, tuple[sp.Expr, sp.ImmutableMatrix]
-        ] = {}  # neurons turned by their position: what, and by which angles
+        self.turned = Turned(self.others)
         self.angles: dict[sp.Symbol, sp.ImmutableMatrix] = {}  # of scores
         self.parameters = parameters
         self.parent: list[int] = [0]  # union-find over layers of neurons; 0 is the state's
@@ -133,42 +132,9 @@ class _Reader:
             raise DerivationError(
                 f"{brief(expr)} depends on two positions, this one and another; sum over the other one: over_positions({brief(expr)})"
             )
-        if not turned and self._turned_in(inside):
-            raise DerivationError(
-                f"{brief(expr)} reads neurons that are turned by their position, which are not alike; scores alone may: "
-                "normalised_sum(rotary(Q(x), w)*other(rotary(K(x), w)))"
-            )
+        if not turned:
+            self.turned.require_none(inside, expr)
         return inside
-
-    def _turned_in(self, body: sp.Expr) -> list[sp.Symbol]:
-        """The symbols of a body that are turned, here or at another position."""
-        return [s for s in body.free_symbols if self.others.get(s, s) in self.turned]
-
-    def _unturned(self, body: sp.Expr, node: Node) -> tuple[sp.Expr, sp.ImmutableMatrix | None]:
-        """What scores are sums of before neurons are turned, and the angles.
-
-        Raises
-        ------
-        DerivationError
-            For what is no product of turned neurons of this position and of the other one.
-        """
-        ends = sorted(self._turned_in(body), key=lambda s: s in self.others)
-        if not ends:
-            return body, None
-        factor = sp.cancel(body / sp.Mul(*ends))
-        kinds = [s in self.others for s in ends]
-        if kinds != [False, True] or factor.free_symbols & {*ends, *self.layer_of}:
-            raise DerivationError(
-                f"{brief(node)} is no sum of turned queries times turned keys of the other position; write it as "
-                "normalised_sum(rotary(Q(x), w)*other(rotary(K(x), w)))"
-            )
-        (query, angles), (key, others) = (self.turned[self.others.get(s, s)] for s in ends)
-        if angles != others:
-            raise DerivationError(
-                f"queries and keys in {brief(node)} are turned by different angles; give both the same frequencies"
-            )
-        plain = factor * query * self._there(key)
-        return plain, None if all(len(set(angles.row(f))) == 1 for f in range(angles.rows)) else angles
 
     def _there(self, body: sp.Expr) -> sp.Expr:
         """A body at another position."""
@@ -230,7 +196,8 @@ class _Reader:
             self.layer_of[symbol] = target
             self.drafts.append(("back" if back else "matrix", symbol, node, body, first, target))
         elif isinstance(node, Average):
-            body, angles = self._unturned(self._rewritten(node.body, pairs=True, turned=True), node)
+            body = self._rewritten(node.body, pairs=True, turned=True)
+            body, angles = self.turned.before(body, node, self.layer_of, self._there)
             over = self._layer(body, node)
             if over is None:
                 raise DerivationError(
@@ -283,24 +250,16 @@ class _Reader:
 
     def _turn(self, node: Rotary) -> None:
         """Name what is turned, and by which angles."""
-        body, given = self._rewritten(node.body), node.args[1]
+        body = self._rewritten(node.body)
         layer = self._layer(body, node)
         if layer is None:
             raise DerivationError(f"{brief(node)} turns no neurons; queries and keys depend on the state x")
-        if len(self.grid) > 1 and isinstance(given, sp.Tuple):
-            raise DerivationError(
-                f"positions are a grid of {' × '.join(map(str, self.grid))}, where frequencies say no angles; give rotary a matrix of angles, a "
-                f"column for each of the {self.positions} positions"
-            )
-        angles = node.angles(self.positions)
-        if angles.cols != self.positions:
-            raise DerivationError(
-                f"rotary has angles of {angles.cols} positions and the network has {self.positions}; give a column for each"
-            )
+        angles = angles_over(node, self.grid)
         for angle in angles:
             self._declared(angle, set(), "the angles of rotary positions")
         symbol = self._symbol(node, "r", real=True)
-        self.layer_of[symbol], self.turned[symbol] = layer, (body, angles)
+        self.layer_of[symbol] = layer
+        self.turned.add(symbol, body, angles)
 
     def _require_one_law(self, factor: Factor) -> None:
         """What has one name is dropped together, so that it has one probability."""

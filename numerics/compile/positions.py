@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from derivations.language import Program
 from derivations.language.statements import Between, Mean, Mix, Shares
 from derivations.symbols import state, step
+from numerics.compile.turned_scores import require_pairs
 
 Array = NDArray[np.float64]
 #: A formula at arrays, brought to a shape.
@@ -127,11 +128,7 @@ def _turns_of(angles: sp.ImmutableMatrix, neurons: int) -> tuple[Array, Array]:
         If neurons are not as many pairs of each kind, or an angle is no number.
     """
     kinds = angles.rows
-    if neurons % (2 * kinds):
-        raise ValueError(
-            f"rotary positions turn pairs of {kinds} frequencies, as many of each, and queries and keys have {neurons} neurons here; give a "
-            f"multiple of {2 * kinds}"
-        )
+    require_pairs(kinds, neurons)
     if angles.free_symbols:
         raise ValueError(
             f"the angles of rotary positions hold {', '.join(sorted(map(str, angles.free_symbols)))}; give them values"

@@ -41,6 +41,21 @@ def turn_of(angles: Array, a: int, c: int) -> Any:
     return np.einsum("f,fb,fd->bd", waves[:, a] * waves[:, c].conj(), waves.conj(), waves).real / len(angles)
 
 
+def require_pairs(kinds: int, neurons: int) -> None:
+    """Require as many pairs of each kind.
+
+    Raises
+    ------
+    ValueError
+        If neurons are no such pairs.
+    """
+    if neurons % (2 * kinds):
+        raise ValueError(
+            f"rotary positions turn pairs of {kinds} frequencies, as many of each, and queries and keys have {neurons} neurons here; give a "
+            f"multiple of {2 * kinds}"
+        )
+
+
 def turned_dimension(heads: int, coordinates: int, neurons: int) -> int:
     """How many numbers are drawn for the queries and keys of some heads.
 
@@ -85,11 +100,7 @@ def turned_differences(
     c, (kinds, p) = len(roots[0]), angles.shape
     drawn = numbers.T.reshape(2, heads, c, -1, len(numbers))
     neurons = drawn.shape[3]
-    if neurons % (2 * kinds):
-        raise ValueError(
-            f"rotary positions turn pairs of {kinds} frequencies, as many of each, and queries and keys have {neurons} neurons here; give a "
-            f"multiple of {2 * kinds}"
-        )
+    require_pairs(kinds, neurons)
     theta = np.tile(angles, (neurons // (2 * kinds), c // p)).T[None, :, :, None]
     cosine, sine = np.cos(theta), np.sin(theta)
     sides = []

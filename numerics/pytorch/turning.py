@@ -23,6 +23,7 @@ from numerics.pytorch.values import HERE, NEURONS, Axis, Part, Value, is_tensor,
 Array = NDArray[np.float64]
 #: How far cosines and sines of single precision may be from those of one angle.
 _SAME = 3e-6
+_MOST_RUNS = 4  # that a head is made of; all their orders are tried
 
 
 def table_of(reader: Reader, value: Any, tensor: Any) -> Array | None:
@@ -79,9 +80,6 @@ def as_rotary(reader: Reader, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         "queries or keys are multiplied by numbers that differ between positions and do not turn pairs of neurons, all by one factor, as rotary "
         "positions do"
     )
-
-
-_MOST_RUNS = 4
 
 
 def _read_once(runs: tuple[Part, ...], whole: tuple[Part, ...], sizes: list[int]) -> bool:
