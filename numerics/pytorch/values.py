@@ -199,7 +199,7 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
         pair = [v.axes[place - count + len(v.axes)] if place - count + len(v.axes) >= 0 else ONE for v in (a, b)]
         chosen = pair[0] if pair[1] in _SINGLE else pair[1]
         if pair[0] != pair[1] and not {*pair} & {*_SINGLE}:
-            given = "; given numbers are read as ones of neurons, and those that differ between positions have no rule"
+            given = "; given numbers are read as ones of neurons, and those that differ between positions are known where they turn queries and keys"
             raise ValueError(
                 f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation{given if NEURONS in pair else ''}"
             )
