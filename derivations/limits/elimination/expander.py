@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 
-from derivations.language.statements import Back, Mask, Matrix, Mix, Neurons, Program
+from derivations.language.statements import Back, Mask, Matrix, Mean, Mix, Neurons, Program, Statement
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import FilterAverage, layer_average, reduced
 from derivations.limits.elimination.draws import Coins, Fluctuations, Random
@@ -40,6 +40,7 @@ class Expander:
         self.states = input_symbols(state, inputs * (1 + directions))
         starts = (sp.S.Zero if from_zero and c >= inputs else x for c, x in enumerate(self.states))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in starts]
+        self.centred = infinite and not any(map(_fluctuates, program.statements))
         self.others = dict(program.others)
         # by direction and two coordinates of an input
         self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}
@@ -89,6 +90,14 @@ class Expander:
         """Count random numbers among those of a layer's generic neuron."""
         self.variables.setdefault(neurons.index, []).extend(fresh)
         self.sizes[neurons.index] = neurons.size
+
+    def is_single(self, layer: int) -> bool:
+        """Whether a layer inside the block is one neuron, whose numbers are then the same wherever they are read."""
+        return layer != 0 and self.sizes[layer] == 1
+
+    def drawn_in(self, layer: int) -> int | None:
+        """The layer whose neurons a draw is for; None where it is the same for all."""
+        return None if self.is_single(layer) else layer
 
     def moves(self, weights: Weights) -> bool:
         """Whether the entries of a matrix move too."""
@@ -166,6 +175,15 @@ class Expander:
         return self._names[key]
 
     def average(self, body: sp.Expr, layer: int) -> sp.Expr:
-        """The average of a body over a layer's neurons."""
+        """The average of a body over a layer's neurons; one neuron's number is its own average."""
+        if self.is_single(layer):
+            return reduced(body)
         found = layer_average(body, self.variables[layer], layer)
         return reduced(found.xreplace(self.fixed) if self.fixed and layer == 0 else found)
+
+
+def _fluctuates(statement: Statement) -> bool:
+    """Whether averages over infinitely many neurons depend on what is drawn here, so that those that are linear in tangents are 0 in the mean only."""
+    if isinstance(statement, Matrix | Back):
+        return bool(statement.target.size.is_Integer)
+    return isinstance(statement, Mean) and statement.power != 1

@@ -116,7 +116,7 @@ def _declare_mask(e: Expander, statement: Mask) -> None:
     count = 1 if statement.shared else e.inputs // statement.each
     fresh = e.fresh(statement.symbol.name, range(count), nonnegative=True)
     e.coins[statement.symbol] = Coins(
-        tuple(fresh), statement.keep, None if statement.over is None else statement.over.index
+        tuple(fresh), statement.keep, None if statement.over is None else e.drawn_in(statement.over.index)
     )
     if statement.over is not None:
         e.belongs(statement.over, fresh)
@@ -150,7 +150,7 @@ def _mean(e: Expander, statement: Mean) -> None:
         found = [as_expression([root * e.average(t, layer) for t in terms]) for terms in bodies]
     for (c, b), value in zip(places, found, strict=True):
         direction, a = e.place(c)
-        if direction and e.infinite and statement.power == 1:
+        if direction and e.centred and statement.power == 1:
             value = sp.S.Zero  # tangents are centred
         where = e.values[c] if b is None else e.pair(direction, a, b)
         where[statement.symbol] = value

@@ -92,7 +92,7 @@ def matrix(e: Expander, statement: Matrix) -> None:
     e.read.setdefault(weights, []).append(bodies)
     for c in range(len(e.states)):
         shift = [sp.S.Zero if c >= e.inputs else weights.bias_mean, *[sp.S.Zero] * e.order]
-        if weights.mean != 0 and not (c >= e.inputs and e.infinite):
+        if weights.mean != 0 and not (c >= e.inputs and e.centred):
             reads = _reads(e, weights, c)
             share = weights.mean / len(reads)
             for k in range(e.order + 1):
@@ -218,7 +218,7 @@ def new_in_transposes(e: Expander, weights: Weights) -> Draw:
         return truncated_product(scale, tuple(e.average(t, statement.source.index) for t in product))
 
     pairs = Covariances(len(every), e.order, lambda i, j, order: entry(every[i][1], every[j][1], order))
-    return Draw(tuple(z for z, _ in every), pairs, statement.target.index)
+    return Draw(tuple(z for z, _ in every), pairs, e.drawn_in(statement.target.index))
 
 
 def draws(e: Expander, statement: Matrix) -> list[Random]:
@@ -265,7 +265,7 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
         return truncated_product(taylor(scale, order), total)
 
     def entry(first: tuple[int, int], second: tuple[int, int], bias: sp.Expr, order: int) -> Series:
-        if e.infinite and (first[1] < e.inputs) != (second[1] < e.inputs):
+        if e.centred and (first[1] < e.inputs) != (second[1] < e.inputs):
             return (sp.S.Zero,) * (order + 1)  # an average that is linear in tangents
         own, added = moment(order, share, first, second), taylor(bias, order)
         return tuple(map(sp.Add, own, added)) if max(first[1], second[1]) < e.inputs else own
@@ -273,7 +273,7 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
     def pairs(places: list[tuple[int, int]], bias: sp.Expr) -> Covariances:
         return Covariances(len(places), e.order, lambda i, j, order: entry(places[i], places[j], bias, order))
 
-    size, count, layer = len(e.states), len(applications), statement.target.index
+    size, count, layer = len(e.states), len(applications), e.drawn_in(statement.target.index)
     places = [(k, c) for k in range(count) for c in range(size)]
     apart = weights in e.biases
     own = tuple(variables), pairs(places, sp.S.Zero if apart else weights.bias_variance), layer

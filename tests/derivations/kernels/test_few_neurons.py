@@ -1,0 +1,47 @@
+r"""Tangent kernels at infinite width of layers with few hidden neurons, or with random numbers that all neurons share.
+
+There what a matrix puts out and how that moves are correlated given what it reads, although not in the mean: c = ⟨φ φ' dh⟩ below.
+"""
+
+import pytest
+import sympy as sp
+
+from derivations import Network, Weights, epsilon, normalised_sum, relu, symbols
+from derivations.kernels import ntk
+
+A, B, C, O, Q, R = map(Weights, "ABCOQR")
+K, Theta = sp.Symbol("K", positive=True), sp.Symbol("Theta", real=True)
+
+
+def rate(layer, **options):
+    flow = ntk(Network(layer, width=sp.oo, **options))
+    states = dict(zip(flow.states, (K, Theta), strict=True))
+    return [sp.expand(entry.xreplace(states)) for entry in flow.drift]
+
+
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_what_few_neurons_put_out_moves_with_what_they_read(k):
+    r"""a has the variance ⟨φ(h)²⟩ over k neurons h, da has ⟨φ'² dh²⟩, and both have the covariance c.
+
+    E (2 a da)² = 4 E[⟨φ²⟩⟨φ'² dh²⟩ + 2 c²] = K Θ (2/k + (k - 1)/k + 4/k).
+    """
+    few = Weights("B", out=k)
+    _, moved = rate(lambda x: x + epsilon * C(A(relu(few(x))) ** 2))
+    assert moved.coeff(Theta) == K * (1 + sp.Rational(5, k))
+
+
+def test_many_neurons_put_out_what_moves_independently():
+    many = Weights("B", out=2 * symbols.width)
+    _, moved = rate(lambda x: x + epsilon * C(A(relu(many(x))) ** 2))
+    assert moved.coeff(Theta) == K
+
+
+def test_a_random_number_that_all_neurons_share_moves_them_together():
+    r"""o = O(r x) with r of variance K² and dr of 2 K (Θ + K), whose matrices have tangents of their own.
+
+    E (2 o do)² = 4 E[r² K (dr² K + r² Θ + r² K) + 2 (r dr K)²], and the last matrix adds E o⁴ = 9 K⁴·K².
+    """
+    kernel, moved = rate(lambda x: x + epsilon * C(O(normalised_sum(Q(x) * R(x)) * x) ** 2))
+    assert kernel == 9 * K**6
+    shared = 3 * K**3 * 2 * K * (Theta + K) * K
+    assert moved == sp.expand(4 * (shared + 3 * K**5 * (Theta + K)) + 9 * K**6)
