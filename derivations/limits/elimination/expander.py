@@ -41,6 +41,8 @@ class Expander:
         starts = (sp.S.Zero if from_zero and c >= inputs else x for c, x in enumerate(self.states))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in starts]
         self.centred = infinite and not any(map(_fluctuates, program.statements))
+        made = (s.target for s in program.statements if isinstance(s, Matrix | Back))
+        self.single = frozenset(neurons.index for neurons in made if neurons.size == 1) - {0}
         self.others = dict(program.others)
         # by direction and two coordinates of an input
         self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}
@@ -93,7 +95,7 @@ class Expander:
 
     def is_single(self, layer: int) -> bool:
         """Whether a layer inside the block is one neuron, whose numbers are then the same wherever they are read."""
-        return layer != 0 and self.sizes[layer] == 1
+        return layer in self.single
 
     def drawn_in(self, layer: int) -> int | None:
         """The layer whose neurons a draw is for; None where it is the same for all."""
