@@ -93,6 +93,7 @@ if TYPE_CHECKING:
         epsilon,
         layer_norm,
         mixed,
+        mixture_of_experts,
         normalised_sum,
         other,
         over_positions,
@@ -176,6 +177,7 @@ __all__ = [
     "logsigmoid",
     "mish",
     "mixed",
+    "mixture_of_experts",
     "normalised_sum",
     "ornstein_uhlenbeck",
     "other",
@@ -242,8 +244,8 @@ __getattr__, __dir__ = on_demand(
         "derivations.dynamics": "TrainingLimit training_limit",
         "derivations.errors": "DerivationError NoClosedForm NoLimit NotClosed UnsafeExpression",
         "derivations.language": (
-            "Weights attention average causal drop_branch dropout epsilon layer_norm mixed normalised_sum other over_positions parse_layer "
-            "position_matrix rms_norm rotary rotary_frequencies self_attention softmax"
+            "Weights attention average causal drop_branch dropout epsilon layer_norm mixed mixture_of_experts normalised_sum other over_positions "
+            "parse_layer position_matrix rms_norm rotary rotary_frequencies self_attention softmax"
         ),
         "derivations.laws": "LAWS Law Normal first_passage recognise",
         "derivations.limits": "depth_limit gram_limit joint_limit width_limit",

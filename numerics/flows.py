@@ -14,11 +14,11 @@ from scipy.integrate import OdeSolution, solve_ivp
 from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.errors import kind_of
-from derivations.gaussian import SoftmaxMean
 from derivations.limits.width import KernelFlow
 from derivations.notation.printed import Legible
 from numerics import given
 from numerics.compile import compile_expression
+from numerics.compile.joint_means import takes_points, tolerances
 from numerics.compile.second_moments import Velocity, kept_covariances
 from numerics.linalg import one_thread
 
@@ -69,7 +69,9 @@ class FlowSolution(Legible):
         return self(t)[..., self.flow.states.index(state)]
 
     def error(self, t: ArrayLike) -> Array:
-        """What means over a softmax make of the states' errors: three standard deviations of paths over independent sets of points.
+        """What means over a softmax, or over many Gaussian numbers, make of the states' errors.
+
+        Three standard deviations of paths over independent sets of points.
 
         The path is integrated again when this is first asked; 0 where the flow holds no such mean. The integrator's own error is as ``rtol`` says.
         """
@@ -106,7 +108,8 @@ def solve_flow(
     t : float
         Time at the end, positive.
     rtol, atol : float
-        Tolerances of the integrator (Dormand–Prince, order 8).
+        Tolerances of the integrator (Dormand–Prince, order 8); at least 1e-4 where experts are chosen by their scores, whose means are sums
+        over points.
     bound : float
         A state beyond it counts as an explosion; so does one that doubles before the next numbers after its time.
 
@@ -139,13 +142,14 @@ def solve_flow(
     def integrated(points: int, end: float) -> Any:
         return _integrated(flow, start, end, rtol, atol, bound, points)
 
+    rtol, atol = tolerances(flow.drift, rtol, atol)
     solved = integrated(0, float(t))
     end = float(solved.t[-1])
 
     def again(points: int) -> OdeSolution:
         return integrated(points, end).sol
 
-    return FlowSolution(flow, end, solved.status != 0, solved.sol, again if flow.drift.has(SoftmaxMean) else None)
+    return FlowSolution(flow, end, solved.status != 0, solved.sol, again if takes_points(flow.drift) else None)
 
 
 @lru_cache(maxsize=16)

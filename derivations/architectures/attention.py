@@ -11,7 +11,7 @@ from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import gelu
 from derivations.architectures.blocks import MLPBlock
-from derivations.architectures.branch import Block, hidden_neurons
+from derivations.architectures.branch import Block, hidden_neurons, require_experts
 from derivations.architectures.convolutional import checked_sizes
 from derivations.architectures.network import grid_of
 from derivations.decimals import exact_decimals
@@ -138,6 +138,8 @@ class TransformerBlock(AttentionBlock):
         :math:`\varphi`.
     hidden : int or Expr
         The number of hidden neurons of the MLP.
+    experts, top
+        Of the MLP, as of :class:`~derivations.MLPBlock`.
     parallel : bool
         Whether the MLP reads what attention reads, so that both are added at once.
     norm : {"rms", "layer", "none"}
@@ -163,18 +165,24 @@ class TransformerBlock(AttentionBlock):
     activation: Activation = gelu
     _: KW_ONLY
     hidden: sp.Expr = 4 * n
+    experts: int = 1
+    top: int | None = None
     norm: str = "rms"
     parallel: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
         object.__setattr__(self, "hidden", hidden_neurons(self.hidden))
+        require_experts(self.experts, self.top)
         super().__post_init__()
 
     def perceptron(self, body: sp.Expr) -> sp.Expr:
         """What the MLP adds, of what it reads."""
-        hidden = self.activation(self.within("B", self.hidden)(body))
-        return self.ending("A", self.dropped(hidden, "dh"))
+        return self.mixed(self._expert, body, self.experts, self.top)
+
+    def _expert(self, body: sp.Expr, expert: str) -> sp.Expr:
+        hidden = self.activation(self.within(f"B{expert}", self.hidden)(body))
+        return self.ending(f"A{expert}", self.dropped(hidden, f"dh{expert}"))
 
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""
@@ -202,7 +210,7 @@ class ConvBlock(MLPBlock):
         The sizes of both filters, odd.
     circular : bool
         Whether a filter that reaches over a border reads on at the other end; else it reads 0 there.
-    activation, width, inputs, hidden, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean
+    activation, width, inputs, hidden, experts, top, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean
         As of :class:`~derivations.MLPBlock`, with channels for neurons.
     law, row_covariance, column_covariance, keep, keep_branch
         As of :class:`~derivations.MLPBlock`; the covariances are of channels, the same for each weight of a filter.

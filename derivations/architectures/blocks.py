@@ -11,7 +11,7 @@ from derivations.activations.base import Activation
 from derivations.activations.given import as_activation
 from derivations.activations.piecewise_linear import relu
 from derivations.activations.smooth import silu
-from derivations.architectures.branch import Block, hidden_neurons
+from derivations.architectures.branch import Block, hidden_neurons, require_experts
 from derivations.symbols import state
 from derivations.symbols import width as n
 
@@ -24,19 +24,22 @@ class _Hidden(Block):
     _: KW_ONLY
     width: sp.Expr
     hidden: sp.Expr = 4 * n
+    experts: int = 1
+    top: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", as_activation(self.activation))
         object.__setattr__(self, "hidden", hidden_neurons(self.hidden))
+        require_experts(self.experts, self.top)
         super().__post_init__()
 
     @abstractmethod
-    def branch(self, body: sp.Expr) -> sp.Expr:
-        """What is added to the state, of what the block reads."""
+    def branch(self, body: sp.Expr, expert: str = "") -> sp.Expr:
+        """What is added to the state, of what the block reads; matrices of one expert end with its number."""
 
     def expression(self) -> sp.Expr:
         """The layer's formula in the state."""
-        return self.added(state, self.branch(self.read(state)))
+        return self.added(state, self.mixed(self.branch, self.read(state), self.experts, self.top))
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class MLPBlock(_Hidden):
         The number m of network inputs followed jointly; they share weights.
     hidden : int or Expr
         The number of hidden neurons: a number, or a multiple of ``symbols.width`` such as ``4*n``.
+    experts : int
+        How many such branches there are, of which each input has shares by the scores of a router
+        (:func:`~derivations.mixture_of_experts`).
+    top : int, optional
+        How many experts an input uses, those with the largest scores; all if it is left out.
     norm : {"none", "rms", "layer"}
         What the block divides by; gains are 1, shifts 0, as at the start of training.
     place : {"pre", "post"}
@@ -91,10 +99,10 @@ class MLPBlock(_Hidden):
     'geometric Brownian motion'
     """
 
-    def branch(self, body: sp.Expr) -> sp.Expr:
+    def branch(self, body: sp.Expr, expert: str = "") -> sp.Expr:
         """Two matrices with the activation between them."""
-        hidden = self.activation(self.within("B", self.hidden)(body))
-        return self.ending("A", self.dropped(hidden))
+        hidden = self.activation(self.within(f"B{expert}", self.hidden)(body))
+        return self.ending(f"A{expert}", self.dropped(hidden, f"d{expert}"))
 
     @classmethod
     def example(cls) -> MLPBlock:
@@ -110,7 +118,7 @@ class GatedBlock(_Hidden):
     ----------
     activation : Activation, Expr, str or callable
         :math:`\varphi` of the gate: sigmoid for GLU, ReLU for ReGLU, GELU for GEGLU, SiLU for SwiGLU.
-    width, inputs, hidden, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean, law
+    width, inputs, hidden, experts, top, norm, place, weight_variance, bias_variance, weight_mean, bias_mean, output_mean, output_bias_mean, law
         As of :class:`MLPBlock`.
     row_covariance, column_covariance, keep, keep_branch
         As of :class:`MLPBlock`.
@@ -129,10 +137,10 @@ class GatedBlock(_Hidden):
     K**2/2
     """
 
-    def branch(self, body: sp.Expr) -> sp.Expr:
+    def branch(self, body: sp.Expr, expert: str = "") -> sp.Expr:
         """A matrix applied to the gate times the value."""
-        gate, value = (self.within(name, self.hidden)(body) for name in "BC")
-        return self.ending("A", self.dropped(self.activation(gate) * value))
+        gate, value = (self.within(f"{name}{expert}", self.hidden)(body) for name in "BC")
+        return self.ending(f"A{expert}", self.dropped(self.activation(gate) * value, f"d{expert}"))
 
     @classmethod
     def example(cls) -> GatedBlock:

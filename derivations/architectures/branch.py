@@ -16,8 +16,8 @@ from derivations.architectures.base import (
     require_flags,
 )
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError, unknown
-from derivations.language import Weights, drop_branch, dropout, layer_norm, rms_norm
+from derivations.errors import DerivationError, shown, unknown
+from derivations.language import Weights, drop_branch, dropout, layer_norm, mixture_of_experts, rms_norm
 from derivations.language.entries import Gaussian, covariance_matrix, matrix_law
 from derivations.language.statements import Matrix
 from derivations.symbols import step
@@ -118,9 +118,31 @@ class Block(Recipe):
         summed = body + step * branch
         return NORMS[self.norm](summed) if self.place == "post" else summed
 
+    def mixed(self, branch: Callable[[sp.Expr, str], sp.Expr], body: sp.Expr, experts: int, top: int | None) -> sp.Expr:
+        """A branch, or the mixture of several of them with a router."""
+        if experts == 1:
+            return branch(body, "")
+        numbers = [str(e) for e in range(1, experts + 1)]
+        scores = [self.within(f"R{e}", sp.S.One)(body) for e in numbers]
+        return mixture_of_experts([branch(body, e) for e in numbers], scores, top)
+
     def dropped(self, body: sp.Expr, name: str = "d") -> sp.Expr:
         """Neurons inside the branch after dropout."""
         return body if self.keep == 1 else dropout(body, self.keep, name=name)
+
+
+def require_experts(experts: object, top: object) -> None:
+    """Require a number of experts, and one of those that are used.
+
+    Raises
+    ------
+    DerivationError
+        For other numbers.
+    """
+    if isinstance(experts, bool) or not isinstance(experts, int) or experts < 1:
+        raise DerivationError(f"experts is how many there are, a whole number from 1 on, got {shown(experts)}")
+    if top is not None and (isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= experts):
+        raise DerivationError(f"top is how many of {experts} experts an input uses, got {shown(top)}")
 
 
 def hidden_neurons(given: object) -> sp.Expr:

@@ -10,12 +10,13 @@ from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation, SoftmaxMean
 from derivations.gaussian.growth import away_from_zero
 from derivations.piecewise import analyse
+from derivations.special import ExpertGate
 from derivations.sums import CoordinateSum
 
 #: A power that grows faster than all powers of a logarithm.
 _ABOVE_LOGARITHMS = sp.Rational(1, 8)
-#: Bounded functions of a real number.
-_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.asin, sp.acos, sp.atan)
+#: Bounded functions of real numbers.
+_BOUNDED = (sp.sin, sp.cos, sp.tanh, sp.erf, sp.erfc, sp.asin, sp.acos, sp.atan, ExpertGate)
 #: Those that are at most a multiple of the size of their argument.
 _LINEAR_AT_ZERO = (sp.sin, sp.tanh, sp.atan, sp.asin, sp.erf)
 
@@ -53,7 +54,7 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
             return None
         return own * (variance / 2 if place[0] == 0 else most(mean, variance / 2))
     if isinstance(expr, GaussianJointExpectation):
-        return _degree_of_joint(expr, states) if far else None
+        return _degree_of_joint(expr, states, far)
     if isinstance(expr, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
         parts = [degree(part, states, far) for part in expr.args]
         return None if None in parts else sp.Add(*parts) if expr.is_Mul else most(*parts)
@@ -78,12 +79,14 @@ def degree(expr: sp.Expr, states: Sequence[sp.Symbol], far: bool = True) -> sp.E
     return _degree_of_function(expr, far) if len(expr.free_symbols) == 1 and not expr.has(CoordinateSum) else None
 
 
-def _degree_of_joint(expr: GaussianJointExpectation, states: Sequence[sp.Symbol]) -> sp.Expr | None:
+def _degree_of_joint(expr: GaussianJointExpectation, states: Sequence[sp.Symbol], far: bool) -> sp.Expr | None:
     """Of a mean over several variables, which are of the size of the root of their variances."""
     if expr.function.expr.has(*states):
         return None
-    sizes = [degree(expr.covariance[i, i], states) for i in range(expr.covariance.rows)]
     own = degree(expr.function.expr, expr.function.variables)
+    if own == 0 or not far:  # what is bounded far out is bounded
+        return own if own == 0 else None
+    sizes = [degree(expr.covariance[i, i], states) for i in range(expr.covariance.rows)]
     return None if own is None or None in sizes else own * sp.Max(*sizes) / 2
 
 

@@ -14,6 +14,7 @@ from derivations.gaussian import GaussianExpectation, GaussianJointExpectation
 from derivations.language.statements import Matrix, Mean
 from derivations.piecewise import analyse
 from derivations.piecewise.cuts import side
+from derivations.special import ExpertGate
 from derivations.sums import CoordinateSum
 
 #: Smooth functions of any real argument.
@@ -27,7 +28,13 @@ def rising(drift: sp.Expr) -> sp.Expr:
 
 def is_smooth(entries: Sequence[sp.Expr]) -> bool:
     """Whether formulas have no kinks and jumps."""
-    return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) for e in entries)
+    return not any(e.has(sp.Abs, sp.Max, sp.Min, sp.Piecewise, sp.sign, sp.Heaviside) or _routes(e) for e in entries)
+
+
+def _routes(expr: sp.Expr) -> bool:
+    """Whether experts come in and go; a mean over their scores does not jump."""
+    means = {mean: sp.Dummy("E", real=True) for mean in expr.atoms(GaussianJointExpectation)}
+    return any(gate.jumps for gate in expr.xreplace(means).atoms(ExpertGate))
 
 
 def is_lipschitz(network: Recipe) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import sympy as sp
 
+from derivations.special import ExpertGate
+
 #: Between two numbers on the whole real line, with all derivatives.
 _BOUNDED = (sp.tanh, sp.sin, sp.cos, sp.erf, sp.erfc, sp.atan)
 
@@ -40,7 +42,7 @@ def grows_moderately(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
 def _moderate(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
     if not expr.has(*variables):
         return True
-    if expr.is_Symbol:
+    if expr.is_Symbol or isinstance(expr, ExpertGate):  # which is between 0 and 1
         return True
     if expr.is_Mul:
         return _moderate_product(expr, variables)
@@ -135,8 +137,10 @@ def _smooth(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
         return True
     if expr.is_Pow and not (expr.exp.is_Integer and expr.exp > 0):
         return bool(expr.exp.is_number) and away_from_zero(expr.base, variables)
+    if isinstance(expr, ExpertGate) and expr.jumps:
+        return False
     known = expr.is_Add or expr.is_Mul or expr.is_Pow
-    known = known or isinstance(expr, (sp.exp, sp.cosh, sp.sinh, sp.asinh, *_BOUNDED))
+    known = known or isinstance(expr, (sp.exp, sp.cosh, sp.sinh, sp.asinh, ExpertGate, *_BOUNDED))
     return bool(known) and all(_smooth(part, variables) for part in expr.args)
 
 

@@ -14,6 +14,7 @@ from derivations.binding import bound_symbols, printed_symbols
 from derivations.errors import DerivationError, brief
 from derivations.evaluation import in_mpmath
 from derivations.gaussian.node import GaussianMean
+from derivations.special import ExpertGate
 
 
 class GaussianJointExpectation(GaussianMean):
@@ -70,6 +71,8 @@ class GaussianJointExpectation(GaussianMean):
         return total
 
     def _value(self, prec: int) -> mp.mpf | None:
+        if any(gate.jumps for gate in self.function.expr.atoms(ExpertGate)):
+            return None
         with mp.workprec(prec + 20):
             function, size = _in_few_dimensions(self.args[0], self.covariance)
             return None if size > 2 else _integral(function, size)
@@ -129,11 +132,25 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
     # a variable without variance is 0
     still = {z: sp.S.Zero for i, z in enumerate(variables) if table[i, i] == 0}
     inside = inside.xreplace(still) if still else inside
-    used = [i for i, z in enumerate(variables) if inside.has(z)]
+    # scores of the experts whose shares are meant come first, so that experts of one law have one mean
+    own = set().union(*(gate.args[2].free_symbols for gate in inside.atoms(ExpertGate)))
+    used = sorted((i for i, z in enumerate(variables) if inside.has(z)), key=lambda i: variables[i] not in own)
     if not used:
         return constant * inside
+    if isinstance(inside, ExpertGate) and _shares_equally(inside, variables, table):
+        return constant / (len(inside.args) - 2)
     inside, names, table = _in_combinations(inside, [variables[i] for i in used], table.extract(used, used))
     return constant * GaussianJointExpectation(sp.Lambda(tuple(names), inside), table.as_immutable())
+
+
+def _shares_equally(gate: ExpertGate, variables: Sequence[sp.Symbol], table: sp.Matrix) -> bool:
+    """Whether the scores are exchangeable and the shares add up to 1, so that all have one mean."""
+    scores = gate.args[2:]
+    if gate.args[1] != 1 or len({*scores}) < len(scores) or not {*scores} <= {*variables}:
+        return False
+    places = [variables.index(s) for s in scores]
+    equal = lambda entries: len({*entries}) == 1  # noqa: E731
+    return equal(table[i, i] for i in places) and equal(table[i, j] for i in places for j in places if i != j)
 
 
 def _in_combinations(

@@ -15,6 +15,7 @@ from derivations.gaussian.pair import GaussianPairExpectation
 from derivations.gaussian.single import GaussianExpectation
 from derivations.gaussian.softmax import SoftmaxMean
 from derivations.piecewise.continued import Continued, Positive
+from derivations.special import ExpertGate
 
 
 def gaussian_value(text: str, *values: Any) -> mp.mpf:
@@ -45,7 +46,8 @@ def _exact(value: Any) -> sp.Expr:
 @lru_cache(maxsize=64)
 def read_node(text: str) -> sp.Tuple:
     """A node and its parameters from their text."""
-    known = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean, Continued, Positive)
+    means = (GaussianExpectation, GaussianPairExpectation, GaussianJointExpectation, SoftmaxMean)
+    known = (*means, Continued, Positive, ExpertGate)
     names = {c.__name__: c for c in known}
     made: sp.Tuple = eval(
         text, {**vars(sp), "ExprCondPair": ExprCondPair, "Constant": Constant, "Whole": Whole, **names}

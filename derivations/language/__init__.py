@@ -20,7 +20,7 @@ from derivations.language.positions import (
 from derivations.language.reader import program
 from derivations.language.statements import Program
 from derivations.language.text import parse_layer
-from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
+from derivations.language.vocabulary import drop_branch, dropout, layer_norm, mixture_of_experts, rms_norm
 from derivations.language.weights import Weights
 from derivations.symbols import step as epsilon
 
@@ -44,6 +44,7 @@ __all__ = [
     "layer_norm",
     "dropout",
     "drop_branch",
+    "mixture_of_experts",
     "Program",
     "program",
 ]

@@ -28,7 +28,7 @@ from derivations.language.positions import (
     self_attention,
     softmax,
 )
-from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
+from derivations.language.vocabulary import drop_branch, dropout, layer_norm, mixture_of_experts, rms_norm
 from derivations.language.weights import Weights
 from derivations.symbols import depth, state, step, time, width
 
@@ -52,7 +52,7 @@ _WORDS: dict[str, Callable[..., sp.Expr]] = {
     key(word.__name__): word
     for word in (
         average, normalised_sum, other, over_positions, mixed, position_matrix, rms_norm, layer_norm, dropout, drop_branch, softmax,
-        attention, self_attention, rotary, rotary_frequencies,
+        attention, self_attention, rotary, rotary_frequencies, mixture_of_experts,
     )
 }  # fmt: skip
 #: What others call words of the language.

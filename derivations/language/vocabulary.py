@@ -2,14 +2,16 @@ r"""The usual words, made of averages and i.i.d. factors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import cast
 
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError, require
-from derivations.language.nodes import Factor, average
+from derivations.errors import DerivationError, require, shown
+from derivations.language.nodes import Applied, Factor, average
+from derivations.special import ExpertGate
 from derivations.symbols import depth, step
 
 
@@ -74,6 +76,69 @@ def dropout(body: sp.Expr, keep: object, name: str | None = None, shared: bool =
 def drop_branch(body: sp.Expr, keep: object, name: str | None = None, shared: bool = False) -> sp.Expr:
     r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth); names as of :func:`dropout`."""
     return _dropped(body, keep, name, shared, branch=True)
+
+
+def mixture_of_experts(
+    experts: Sequence[object], scores: Sequence[object], top: int | None = None, renormalised: bool = True
+) -> sp.Expr:
+    r"""A mixture of experts, :math:`\sum_e g_e b_e`: each input has shares :math:`g_e` of what the experts put out, by the scores of a router.
+
+    Parameters
+    ----------
+    experts : sequence of Expr
+        :math:`b_e`.
+    scores : sequence of Expr
+        One number for each input and expert: what a matrix with ``out=1`` puts out, or an average.
+    top : int, optional
+        How many experts are used, those with the largest scores; all if it is left out.
+    renormalised : bool
+        Whether shares are a softmax over the experts that are used, or over all experts, so that they add up to less than 1.
+
+    Raises
+    ------
+    DerivationError
+        For lists of different lengths, scores of several neurons, or a number of experts that there are not.
+
+    Examples
+    --------
+    >>> from derivations import Weights, relu
+    >>> from derivations.symbols import state
+    >>> experts = [Weights(f"A{e}")(relu(Weights(f"B{e}")(state))) for e in range(3)]
+    >>> scores = [Weights(f"R{e}", out=1)(state) for e in range(3)]
+    >>> mixture_of_experts(experts, scores, top=1).func is sp.Add
+    True
+    """
+    bodies, numbers = ([exact_decimals(e) for e in given] for given in (experts, scores))
+    for what, found in (("an expert", bodies), ("a score", numbers)):
+        for one in found:
+            require(what, one, sp.Expr, "an expression in the state x")
+    if len(bodies) != len(numbers) or len(bodies) < 2:
+        raise DerivationError(
+            f"each expert has a score, and there are two or more, got {len(bodies)} experts and {len(numbers)} scores"
+        )
+    if top is not None and (isinstance(top, bool) or top not in range(1, len(bodies) + 1)):
+        raise DerivationError(f"top is how many of {len(bodies)} experts are used, got top={shown(top)}")
+    if not isinstance(renormalised, bool):
+        raise DerivationError(f"renormalised says whether shares add up to 1, True or False, got {shown(renormalised)}")
+    numbers = [_score(one) for one in numbers]
+    how = top or len(bodies), int(renormalised)
+    if how[0] < len(bodies) and len({*numbers}) < len(numbers):
+        raise DerivationError(
+            "two experts have the same score, so that which are used is not known; give each a matrix of its own"
+        )
+    gates = (ExpertGate(*how, own, *numbers[:e], *numbers[e + 1 :]) for e, own in enumerate(numbers))
+    return sp.Add(*(gate * body for gate, body in zip(gates, bodies, strict=True)))
+
+
+def _score(body: sp.Expr) -> sp.Expr:
+    """One number for each input: a matrix with one neuron puts it out."""
+    if not isinstance(body, Applied):
+        return body
+    if body.weights.out != 1:
+        raise DerivationError(
+            f"a score is one number for each input, and {body.weights.name} puts out several neurons; say {body.weights.name} with out=1"
+        )
+    return average(body)
 
 
 def _dropped(body: object, keep: object, name: str | None, shared: bool, branch: bool) -> sp.Expr:

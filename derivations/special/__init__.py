@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from derivations.special.experts import ExpertGate
 from derivations.special.functions import (
     ErfiInv,
     LogNormalCdf,
@@ -28,6 +29,7 @@ __all__ = [
     "LogIntervalKernel",
     "LogNormalCdf",
     "ScaledBesselI",
+    "ExpertGate",
     "Weber",
     "WeberCoordinate",
     "constant_form",

@@ -14,6 +14,7 @@ from sympy.printing.codeprinter import CodePrinter
 
 from derivations.gaussian import SoftmaxMean
 from derivations.gaussian.node import GaussianMean
+from derivations.special import ExpertGate
 from numerics.backends.kinks import branched
 
 Function = Callable[..., Any]
@@ -95,7 +96,8 @@ class Backend:
     def rewrite(self, expr: sp.Expr) -> sp.Expr:
         """The expression in the form that this target likes best."""
         names = {node: sp.Dummy(real=True) for node in _by_text(expr)}
-        opened = branched(expr.xreplace(names))  # nodes inside a formula that is continued are seen from now on
+        written = expr.xreplace(names).replace(ExpertGate, lambda *parts: ExpertGate(*parts).explicit())
+        opened = branched(written)  # nodes inside a formula that is continued are seen from now on
         inside = {node: sp.Dummy(real=True) for node in _by_text(opened)}
         form = reduce(lambda form, rule: rule(form), self.rewrites, opened.xreplace(inside))
         for known in (inside, names):

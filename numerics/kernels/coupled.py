@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
-from derivations.gaussian import SoftmaxMean
 from derivations.kernels.coupled import CoupledFlow, coupled_flow
 from derivations.symbols import time
 from numerics.compile import compile_expression
+from numerics.compile.joint_means import takes_points
 from numerics.kernels.integration import integrate
 from numerics.kernels.tiles import empty
 
@@ -65,9 +65,9 @@ def solve_coupled(
     """
     flow = _derived(architecture, tangent)
     given = features, split, t, tolerance, pool
-    if any(rate.has(SoftmaxMean) for rate in flow.pair_rates):
+    if takes_points(*flow.pair_rates):
         _require_time(_compiled(architecture, tangent, 0), features, split, t)
-    spread = any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates))
+    spread = takes_points(*flow.own_rates, *flow.pair_rates)
     if spread:
         _require_agreement(_off_at_start(architecture, tangent, features, t), tolerance, flow.positions, _SURELY)
     found = _solved(_compiled(architecture, tangent, 0), *given)

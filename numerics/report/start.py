@@ -66,7 +66,10 @@ class Start:
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         if has_slow_steps(d.limit):
-            why = "Each step of a path would take means over a softmax at its own state, so none are drawn; the checks are those of one layer."
+            why = (
+                "Each step of a path would take means over several Gaussian numbers, such as scores, at its own state, so none are drawn; the checks "
+                "are those of one layer."
+            )
             return _without_paths(why), checks_section(self._checks(d, stage, None))
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted
         with stage(f"{self.samples} networks of depth {self.depth}"), quiet:

@@ -133,7 +133,7 @@ def validate(
         0
     ].t  # depth and width together are followed over a whole number of layers, a short time where there is noise
     short = ", a short time over which depth and width are followed together" if time < 0.8 * t else ""
-    slow = "; paths of the limit take means over a softmax at every state, and are not drawn"
+    slow = "; paths of the limit take means over several Gaussian numbers at every state, and are not drawn"
     how = f"{', quick' if quick else ''}{slow if any(has_slow_steps(s.limit) for s in subjects) else ''}"
     return Validation(tuple(rows), f"{d.title.partition(':')[0]}, t = {time:g}{short}{how}", exploded)
 

@@ -114,8 +114,8 @@ class Setting:
         """Ends of paths of a limit, of the same shape as those of networks."""
         if has_slow_steps(limit):
             raise ValueError(
-                "paths of this limit take too long: its coefficients are means over a softmax, each with a rule of thousands of points, at every "
-                "state; validate compares one layer with them, and infinite width has one path"
+                "paths of this limit take too long: its coefficients are means over several Gaussian numbers, such as scores, each with a rule of "
+                "thousands of points, at every state; validate compares one layer with them, and infinite width has one path"
             )
         with explosions_counted(self.exploded, f"paths of {steps} steps", samples):
             ends = simulate_sde(

@@ -9,7 +9,7 @@ import sympy as sp
 from derivations import Network, Weights, epsilon, normalised_sum, relu, symbols
 from derivations.kernels import ntk
 
-A, B, C, O, Q, R = map(Weights, "ABCOQR")
+A, C, out, Q, R = map(Weights, "ACOQR")
 K, Theta = sp.Symbol("K", positive=True), sp.Symbol("Theta", real=True)
 
 
@@ -41,7 +41,7 @@ def test_a_random_number_that_all_neurons_share_moves_them_together():
 
     E (2 o do)² = 4 E[r² K (dr² K + r² Θ + r² K) + 2 (r dr K)²], and the last matrix adds E o⁴ = 9 K⁴·K².
     """
-    kernel, moved = rate(lambda x: x + epsilon * C(O(normalised_sum(Q(x) * R(x)) * x) ** 2))
+    kernel, moved = rate(lambda x: x + epsilon * C(out(normalised_sum(Q(x) * R(x)) * x) ** 2))
     assert kernel == 9 * K**6
     shared = 3 * K**3 * 2 * K * (Theta + K) * K
     assert moved == sp.expand(4 * (shared + 3 * K**5 * (Theta + K)) + 9 * K**6)

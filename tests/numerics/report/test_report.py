@@ -211,7 +211,7 @@ def test_symbolic_width_is_refused_with_what_to_do():
 def test_softmax_attention_is_reported_by_one_layer():
     page = small_report(derive(AttentionBlock(width=2, positions=2, size=2)), Start(depth=20, samples=100))
     Outline().feed(page)
-    assert "means over a softmax at its own state, so none are drawn" in page
+    assert "means over several Gaussian numbers, such as scores, at its own state, so none are drawn" in page
     assert "variance of one layer" in page
 
 
