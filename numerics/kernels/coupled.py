@@ -69,21 +69,21 @@ def solve_coupled(
         _require_time(_compiled(architecture, tangent, 0), features, split, t)
     spread = takes_points(*flow.own_rates, *flow.pair_rates)
     if spread:
-        _require_agreement(_off_at_start(architecture, tangent, features, t), tolerance, flow.positions, _SURELY)
+        require_agreement(_off_at_start(architecture, tangent, features, t), tolerance, flow.positions, _SURELY)
     found = _solved(_compiled(architecture, tangent, 0), *given)
     if not spread:
         return found
     other = _solved(_compiled(architecture, tangent, 1), *given)
     off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(found, other, strict=True) if a.any())
-    _require_agreement(off, tolerance, flow.positions)
+    require_agreement(off, tolerance, flow.positions)
     return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
 
 
-def _require_agreement(off: float, tolerance: float, positions: int, margin: float = 1.0) -> None:
+def require_agreement(off: float, tolerance: float, positions: int, margin: float = 1.0) -> None:
     """Require that two sets of points, which differ by so much of the largest entry, agree to the tolerance."""
     if off > 2 * margin * tolerance:
         raise ValueError(
-            f"means over the scores of a softmax of {positions} positions are known to about {off / 2:.0e} of the largest entry here, less "
+            f"means over scores{f' of {positions} positions' if positions > 1 else ''} are sums over points, and known to about {off / 2:.0e} of the largest entry here, less "
             f"than tolerance={tolerance:g} asks for; give a tolerance of that size, such as {10 ** np.ceil(np.log10(off)):g}"
         )
 
