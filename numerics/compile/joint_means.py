@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 import sympy as sp
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from derivations.gaussian.joint import GaussianJointExpectation
 from derivations.gaussian.printed import read_node
@@ -163,6 +163,6 @@ def _product_rule(dimension: int, count: int) -> tuple[Array, Array]:
 def _spread_points(dimension: int, count: int, shifts: int) -> tuple[Array, ...]:
     found = []
     for seed in range(shifts):
-        uniform = qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count)
+        uniform = scipy.stats.qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count)
         found.append(ndtri(np.clip(uniform, 1e-16, 1 - 1e-16)).T)
     return tuple(found)
