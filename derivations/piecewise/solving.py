@@ -234,7 +234,8 @@ def _less(a: sp.Expr, b: sp.Expr) -> bool:
     """Whether a < b, by the brackets where these decide it."""
     if _bounds(a)[1] <= _bounds(b)[0] and (isinstance(a, IsolatedRoot) or isinstance(b, IsolatedRoot)):
         return True
-    known = (b - a).is_extended_positive
+    infinite = sp.oo in (a, b) or -sp.oo in (a, b)  # less a number of unknown reality SymPy takes it for not positive
+    known = None if infinite else (b - a).is_extended_positive
     return _by_digits(a, b) if known is None else bool(known)
 
 
