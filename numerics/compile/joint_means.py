@@ -7,11 +7,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 import sympy as sp
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from derivations.gaussian.joint import KINKED, GaussianJointExpectation
 from derivations.gaussian.printed import read_node
@@ -218,5 +218,5 @@ def _circle(share: Array) -> Array:
 
 def _spread(dimension: int, count: int, seed: int) -> Array:
     """Over the unit cube."""
-    found: Array = qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count).T
+    found: Array = scipy.stats.qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count).T
     return found
