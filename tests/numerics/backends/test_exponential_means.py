@@ -80,7 +80,8 @@ def test_four_terms_that_cancel_together():
         wanted = np.array([float(kinked(v)) for v in some])
     assert np.abs(found / wanted - 1).max() < 1e-12
     plain = sp.lambdify(V, mean, ["numpy", "scipy"])
-    assert np.abs(plain(some) / wanted - 1).max() > 1e-6  # the control: as it is written
+    with np.errstate(all="ignore"):  # the control: as it is written
+        assert not np.abs(plain(some) / wanted - 1).max() < 1e-6
 
 
 def kinked(variance):
