@@ -103,7 +103,7 @@ def error_tail(exponent: Any, u: Any, rest: Any) -> Any:
     """An exponential times erfc, as :func:`numerics.special.error_tail`."""
     size = jnp.abs(u)
     inverse = 1 / (2 * jnp.maximum(size, _FAR) ** 2)
-    series = 1.0
+    series: Any = 1.0
     for k in range(
         _TERMS, 0, -1
     ):  # JAX's own is 0 from 26.55 to 26.64, and near 9.2 in single precision: erfc is no normal number there

@@ -227,8 +227,8 @@ def error_tail(exponent: ArrayLike, u: ArrayLike, rest: ArrayLike) -> Array:
     >>> float(error_tail(1e6, 1e3, 0.0))
     0.0005641893014533876
     """
-    exponent, u, rest = (np.asarray(given, dtype=float) for given in (exponent, u, rest))
+    a, x, left = (np.asarray(given, dtype=float) for given in (exponent, u, rest))
     with np.errstate(over="ignore", under="ignore"):
-        beyond = np.exp(rest) * special.erfcx(np.abs(u))
-        result: Array = np.where(u < 0, 2 * np.exp(np.where(u < 0, exponent, 0.0)) - beyond, beyond)
+        beyond = np.exp(left) * special.erfcx(np.abs(x))
+        result: Array = np.where(x < 0, 2 * np.exp(np.where(x < 0, a, 0.0)) - beyond, beyond)
     return result
