@@ -24,6 +24,7 @@ from derivations.notation import citations
 from derivations.notation.citations import Source
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
+from derivations.symbols import width as any_width
 
 if TYPE_CHECKING:
     from derivations.calculus.settling import Settling
@@ -79,8 +80,10 @@ class Derivation(Printed):
         own = getattr(a, "activation", getattr(a, "inner", None))
         made = f"weights {', '.join(_matrices(a))}" if own is None else f"activation {own}"
         inputs = "1 input" if a.inputs == 1 else f"{a.inputs} inputs"
-        order = "depth and width together" if self.order == "joint" else self.order
-        return f"{type(a).__name__} with {made}, width {a.width}, {inputs}: limit of infinite {order}"
+        order, width = self.order, a.width
+        if self.order == "joint":  # whatever width the recipe has, it is taken to infinity
+            order, width = "depth and width together", any_width
+        return f"{type(a).__name__} with {made}, width {width}, {inputs}: limit of infinite {order}"
 
     @cached_property
     def why_no_law(self) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp, ndtr, ndtri, owens_t
-from scipy.stats import qmc
 
 from derivations.derivation import Derivation
 from derivations.notation.printed import Legible
@@ -138,7 +138,7 @@ class JointOutputLaw(Legible):
         """The probability of one orthant, by Genz's separation of variables: each number given those before it."""
         copies = -(-_SPREAD // len(self.weights))
         factors = np.repeat(semidefinite_factor(self.covariances), copies, axis=0)
-        spread = qmc.Halton(self.outputs * self.inputs, seed=0).random(len(factors))
+        spread = scipy.stats.qmc.Halton(self.outputs * self.inputs, seed=0).random(len(factors))
         spread = np.clip(spread, _TINY, 1 - _TINY).reshape(-1, self.outputs, self.inputs)
         inside = np.ones((len(factors), self.outputs))
         white = np.zeros((len(factors), self.outputs, self.inputs))

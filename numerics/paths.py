@@ -21,7 +21,7 @@ from derivations.limits.width import KernelFlow
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
-from numerics.compile.joint_means import tolerances
+from numerics.compile.points import tolerances
 from numerics.compile.second_moments import SecondMoments
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.ensembles.reductions import reductions_of

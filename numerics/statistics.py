@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from derivations.notation.printed import Legible
 
@@ -96,13 +97,13 @@ def standard_error(sample: ArrayLike) -> float:
 
 def ks_test(sample: ArrayLike, cdf: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Test:
     """Kolmogorov–Smirnov test of the claim that a sample has a continuous distribution function; infinities have their place in it."""
-    result = stats.ks_1samp(_sample(sample, infinite=True), cdf)
+    result = scipy.stats.ks_1samp(_sample(sample, infinite=True), cdf)
     return Test(float(result.statistic), float(result.pvalue))
 
 
 def ks_two_sample(first: ArrayLike, second: ArrayLike) -> Test:
     """Kolmogorov–Smirnov test of the claim that two samples have the same law; infinities have their place in it."""
-    result = stats.ks_2samp(_sample(first, infinite=True), _sample(second, infinite=True), method="asymp")
+    result = scipy.stats.ks_2samp(_sample(first, infinite=True), _sample(second, infinite=True), method="asymp")
     return Test(float(result.statistic), float(result.pvalue))
 
 
@@ -138,7 +139,7 @@ def ks_samples(distance: float, level: float, sides: int = 1, margin: float = 2.
 
 def z_error(distance: float, level: float, margin: float = 3.0) -> float:
     """The standard error with which a two-sided z-test at a level detects a distance, but for a tail beyond the margin."""
-    return abs(distance) / (float(stats.norm.isf(level / 2.0)) + margin)
+    return abs(distance) / (float(-special.ndtri(level / 2.0)) + margin)
 
 
 def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
@@ -149,7 +150,7 @@ def wasserstein(first: ArrayLike, second: ArrayLike) -> float:
     >>> wasserstein([0.0, 1.0], [1.0, 2.0])
     1.0
     """
-    return float(stats.wasserstein_distance(_sample(first), _sample(second)))
+    return float(scipy.stats.wasserstein_distance(_sample(first), _sample(second)))
 
 
 def richardson(coarse: Estimate, fine: Estimate, *, order: int = 1) -> Estimate:

@@ -229,6 +229,16 @@ def optional_at_start(files: list[File]) -> list[str]:
     ]
 
 
+def statistics_at_start(files: list[File]) -> list[str]:
+    """SciPy's statistics, a quarter of the start of every command, loaded before they are used; ``scipy.stats.f`` loads them there."""
+    return [
+        f"{f.name} imports {i.target}"
+        for f in files
+        for i in f.imports
+        if i.eager and i.target.startswith("scipy.stats")
+    ]
+
+
 def blind_simplification(files: list[File]) -> list[str]:
     def is_simplify(node: ast.AST) -> bool:
         return (isinstance(node, ast.Name) and node.id == "simplify") or (
@@ -292,6 +302,7 @@ RULES = [
     (foreign_to_derivations, DERIVATIONS),
     (symbolic_off_the_bridge, NUMERICS),
     (optional_at_start, HOUSE),
+    (statistics_at_start, HOUSE),
     (blind_simplification, DERIVATIONS),
     (floats, DERIVATIONS),
     (unbounded, HOUSE),
@@ -359,6 +370,8 @@ CONTROLS = [
             File("numerics.backends.numpy", ""),
         ],
     ),
+    (statistics_at_start, [File("numerics.paths", "from scipy import special, stats")]),
+    (statistics_at_start, [File("numerics.paths", "from scipy.stats import qmc")]),
     (blind_simplification, [File("derivations.limits", "y = simplify(x)")]),
     (blind_simplification, [File("derivations.limits", "y = sp.simplify(x)")]),
     (blind_simplification, [File("derivations.limits", "y = m.applyfunc(sp.simplify)")]),

@@ -207,9 +207,8 @@ def _claims(claims: Parser) -> None:
     add("--source", metavar="AUTHOR", help="only what this source claims, such as Hayou (all)")
     add("--claim", metavar="NAME", help="only the claim of this name; --list shows the names (all)")
     add("--quick", action="store_true", help="only what takes a few seconds")
-    shown = claims.add_mutually_exclusive_group()
-    shown.add_argument("--list", action="store_true", help="show the claims without checking them")
-    add_json(shown)
+    add("--list", action="store_true", help="show the claims, source by source, without checking them")
+    add_json(claims)
     add_seed(claims)
 
 

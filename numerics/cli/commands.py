@@ -318,10 +318,14 @@ def _setting(options: argparse.Namespace) -> dict[str, Any]:
 
 def _claims(options: argparse.Namespace) -> int:
     from numerics.validation import check_claims, find_claims
+    from numerics.validation.catalogue import listed, said_of
 
     claims = find_claims(options.source, options.claim, options.quick)
     if options.list:
-        print("\n".join(f"{claim.name}: {claim.statement}" for claim in claims))
+        if options.json:
+            put_json([said_of(claim) | {"quick": not claim.slow} for claim in claims])
+        else:
+            print(listed(claims))
         return 0
     found = check_claims(claims, options.seed, options.workers, slow_stage)
     print(found.to_json() if options.json else found)
@@ -331,7 +335,6 @@ def _claims(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     out = options.file
     inputs, text = inputs_of(options), text_of(options)
-    from derivations import Flow
     from numerics.report import Inputs, Start, Text, draws_networks, report
 
     options.depth = options.depth or (1000 if text is None else Text.depth)
@@ -349,11 +352,10 @@ def _report(options: argparse.Namespace) -> int:
     of: Start | Inputs | Text = Start(x0=start_of(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)
-    if text is None and not draws_networks(
-        d
-    ):  # the checks choose how many networks, how deep, and with noise for how long
+    if d.order == "joint":  # the width goes to infinity, whatever it is
+        options.width = None
+    if text is None and not draws_networks(d):  # pictures and checks choose how many networks and how deep
         options.depth, of_samples = None, None
-        options.t = options.t if isinstance(d.limit, Flow) or d.order == "depth" else None
     else:
         of_samples = of.samples
     page = report(d, of, summary_of(options, of_samples), command_of(options), stage)

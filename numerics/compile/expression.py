@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from types import FunctionType
 from typing import Any
 
@@ -174,7 +174,7 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
         function = sp.lambdify(
             dummies,
             written,
-            modules=[{**backend.modules(), **_of_points(points)}],
+            modules=[dict(backend.modules())],
             printer=backend.printer(),
             cse=backend.shares and not bound,
             docstring_limit=0,
@@ -188,15 +188,6 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
             f"the {backend.name} backend cannot compute {_shortened(entries)}: {str(error).splitlines()[0]}; "
             f"give an expression in elementary functions, or use the {'numpy' if backend.name == 'mpmath' else 'mpmath'} backend"
         ) from error
-
-
-def _of_points(points: int) -> dict[str, Function]:
-    """What printed code calls means over several Gaussian numbers by, of another set of spread points than the first."""
-    if points == 0:
-        return {}
-    from numerics.compile.joint_means import joint_gaussian_values
-
-    return {joint_gaussian_values.__name__: partial(joint_gaussian_values, points=points)}
 
 
 def _repeated(function: Function, places: Sequence[int]) -> Function:

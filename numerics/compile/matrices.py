@@ -6,8 +6,8 @@ from functools import lru_cache, singledispatch
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 from numpy.typing import NDArray
-from scipy.stats import truncnorm
 
 from derivations.language.entries import Correlated, Gaussian, Independent, MatrixLaw, Orthogonal, triangular_root
 
@@ -76,7 +76,7 @@ def _(law: Independent, samples: int, rows: int, columns: int, rng: np.random.Ge
     elif law.name == "laplace":
         drawn = rng.laplace(scale=np.sqrt(0.5), size=shape)
     elif law.name == "truncated_normal":
-        cut = truncnorm(-2.0, 2.0)
+        cut = scipy.stats.truncnorm(-2.0, 2.0)
         drawn = cut.ppf(rng.random(shape)) / cut.std()
     else:
         points, weights = _points(law)

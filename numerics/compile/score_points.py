@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri
-from scipy.stats import qmc
 
 from numerics.compile.turned_scores import contrast_of, covariance_of_turned, turned_differences, turned_dimension
 
@@ -140,7 +140,7 @@ def _spread(count: int, dimension: int, shift: int) -> Array:
     """Points in the unit cube; in many dimensions a Sobol sequence is no better than independent points."""
     rng = np.random.default_rng([shift, dimension])
     uniform: Array = (
-        qmc.Sobol(dimension, rng=rng).random(count) if dimension <= 1024 else rng.random((count, dimension))
+        scipy.stats.qmc.Sobol(dimension, rng=rng).random(count) if dimension <= 1024 else rng.random((count, dimension))
     )
     return np.clip(uniform, 1e-16, 1 - 1e-16)
 

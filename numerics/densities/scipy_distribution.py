@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 
 from numerics.densities.base import Array
 from numerics.densities.distribution import FrozenDistribution
@@ -38,7 +38,7 @@ def as_scipy_distribution(law: FrozenDistribution) -> Any:
             f"the law has an atom of mass {atoms[0][1]:.6g} at {atoms[0][0]:.6g}, and SciPy's continuous distributions have none; "
             "use the law itself, whose methods are those of SciPy's frozen distributions"
         )
-    return stats.make_distribution(_Definition(law))()
+    return scipy.stats.make_distribution(_Definition(law))()
 
 
 class _Definition:

@@ -7,8 +7,8 @@ path at a rate near 1/N for smooth functions; independent scramblings of the net
 from __future__ import annotations
 
 import numpy as np
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from numerics.compile.steps import compile_step
 from numerics.expectations.budget import Budget
@@ -61,15 +61,15 @@ def expect_on_points(
             means.append((at(uniforms) + at(uniforms, mirrored=True)) / 2)
         values, used = np.concatenate(means), 2 * sum(map(len, means))
     else:
-        if dimensions > qmc.Sobol.MAXDIM:
+        if dimensions > scipy.stats.qmc.Sobol.MAXDIM:
             raise ValueError(
-                f"Sobol points have up to {qmc.Sobol.MAXDIM} dimensions, {steps} steps need {dimensions}; take fewer steps of "
+                f"Sobol points have up to {scipy.stats.qmc.Sobol.MAXDIM} dimensions, {steps} steps need {dimensions}; take fewer steps of "
                 "a scheme of weak order 2"
             )
         power = max(1, int(np.log2(samples / _REPLICATES)))
         values, used = np.empty(_REPLICATES), _REPLICATES << power
         for k in range(_REPLICATES):
-            net = qmc.Sobol(
+            net = scipy.stats.qmc.Sobol(
                 dimensions, scramble=True, rng=np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(k,)))
             )
             total = 0.0

@@ -15,13 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.errors import shown, unknown
 from derivations.kernels.flows import keeps_zero
-from derivations.symbols import time
 from numerics import given
-from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
-from numerics.compile.joint_means import takes_points
+from numerics.kernels.agreement import largest_difference, require_agreement
 from numerics.kernels.correlation import CorrelationMap, affine_map
-from numerics.kernels.coupled import require_agreement, solve_coupled
+from numerics.kernels.coupled import solve_coupled
 from numerics.kernels.derived import DerivedFlow, derived_flow
 from numerics.kernels.pairs import Inputs, solve_pairs
 from numerics.kernels.tiles import empty, in_bands, on_executor, require_room
@@ -34,6 +32,7 @@ KINDS = ("nngp", "ntk")
 LEAST_TOLERANCE = 1e-11  #: Below it rounding decides.
 _LARGEST = 1e150  # of an input, whose square a double holds
 _PAIRS = 1 << 15  # in a band of rows
+_ROUGH, _SURELY = 1e-3, 10.0  # a first tolerance; by how much the difference of two sets of points may fall with it
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,6 @@ def kernel_matrices(
             found = solve_coupled(single, tangent, features, split, t, tolerance, pool)
         return _finite(found, tangent, t)
     flow = derived_flow(single, tangent)
-    _require_points(flow, features, t, tolerance)
     still = keeps_zero(single.program())
     zeros = np.array([still and not row.any() for row in rows])
     with one_thread():
@@ -171,7 +169,13 @@ def kernel_matrices(
             found = solve(flow, Inputs(features, split, 1), t, tolerance, workers)
         else:
             inputs = Inputs(features, split, size)
-            found = solve_pairs(flow, inputs, t, tolerance, workers, backend, _read_out(size, pool))
+            solve = partial(
+                solve_pairs, inputs=inputs, t=t, workers=workers, backend=backend, read_out=_read_out(size, pool)
+            )
+            if flow.from_points:
+                found = _at_two_sets_of_points(solve, flow, derived_flow(single, tangent, 1), tolerance)
+            else:
+                found = solve(flow, tolerance=tolerance)
     for matrix in found if zeros.any() else ():  # networks put out 0 there, whatever the flow says of small inputs
         matrix[zeros[:split]] = 0.0
         matrix[:, zeros[split or 0 :]] = 0.0
@@ -185,23 +189,6 @@ def steps_meet(architecture: Recipe, tangent: bool) -> bool:
         return False
     flow = derived_flow(single, tangent).flow
     return not (flow.linear or flow.scale_free)
-
-
-def _require_points(flow: DerivedFlow, features: Array, t: float, tolerance: float) -> None:
-    """Refuse a tolerance below the error of rates that are sums over points: what two sets of them differ by if inputs moved as they start."""
-    known, rates = flow.flow, (*flow.flow.own_rates, *flow.flow.pair_rates)
-    if t == 0.0 or not takes_points(*rates):
-        return
-    one, other, both = (
-        float(a @ b) / features.shape[1] for a, b in zip(features[[0, -1, 0]], features[[0, -1, -1]], strict=True)
-    )
-    sides = known.first, known.second, (*known.both, *(mean.name for mean in known.pairs))
-    start = np.concatenate([np.full(len(side), value) for side, value in zip(sides, (one, other, both), strict=True)])
-    arguments = (time, *(symbol for side in sides for symbol in side))
-    # means over a neuron, which are among the arguments, stand at numbers of that size
-    found = [np.array(compile_expression(arguments, rates, points=points)(0.0, *start)) for points in (0, 1)]
-    off = t * np.abs(found[0] - found[1]).max() / (np.abs(start).max() + t * np.abs(found[0]).max())
-    require_agreement(float(off), tolerance, 1)
 
 
 def _finite(found: Sequence[Array], tangent: bool, t: float) -> Kernels:
@@ -230,6 +217,17 @@ def _read_out(size: int, pool: bool) -> Callable[[Array], Array]:
         return found
 
     return read_out
+
+
+def _at_two_sets_of_points(
+    solve: Callable[..., list[Array]], flow: DerivedFlow, other: DerivedFlow, tolerance: float
+) -> list[Array]:
+    """The mean over both; solved roughly first, where what the points do not give is seen too."""
+    for rough in dict.fromkeys((max(tolerance, _ROUGH), tolerance)):
+        found, again = (solve(each, tolerance=rough) for each in (flow, other))
+        off = largest_difference(found, again)
+        require_agreement(off, tolerance, "several Gaussian variables at once", 1.0 if rough == tolerance else _SURELY)
+    return [(a + b) / 2 for a, b in zip(found, again, strict=True)]
 
 
 def _no_kernel() -> NoReturn:

@@ -34,6 +34,7 @@ _PLAIN, _BENT = 16, 48  # nodes of a plain panel, and of one that touches a corn
 # what polynomials follow badly there is a high power of u.
 _FOLLOWED, _FOLLOWED_BENT = 1e-13, 1e-11
 _ROUNDING = 4e-15  # of the largest value nearer to 0
+_SHIFT = 1e-15  # of a place: how far doubles move it, times the slope of a polynomial by its mean slope
 _HALVINGS, _MOST = 16, 20_000
 _POWER = 10  # of u in f² p u^(p-1), at least, and one more
 _WIDEST = 2.5  # deviations of the Gaussian in a panel
@@ -276,7 +277,9 @@ class Panels:
         between, interpolate = interpolation(_PLAIN)
         low, width = left[plain, None], (right - left)[plain, None]
         values, truth = self.function(low + width * t), self.function(low + width * between)
-        good[plain] = _meets(values, truth, interpolate, _FOLLOWED, noise[plain])
+        place = np.maximum(np.abs(left), np.abs(right))[plain]
+        moved = _SHIFT * place * np.ptp(truth, axis=1) / width[:, 0]  # by the rounding of the places themselves
+        good[plain] = _meets(values, truth, interpolate, _FOLLOWED, np.maximum(noise[plain], moved))
         return good
 
     def _bent_followed(self, corner: Corner, side: int, width: float) -> bool:

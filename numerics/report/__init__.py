@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from derivations import Derivation, DerivationError
 from numerics.paths import has_slow_steps
 from numerics.report.inputs import Inputs
+from numerics.report.moments import moments_section
 from numerics.report.page import Page
-from numerics.report.start import Start, checks_section
+from numerics.report.start import Start, checks_caption, checks_section
 from numerics.report.tokens import Text
 from numerics.validation import validate
 from numerics.validation.stages import Stage, silent
@@ -47,7 +48,8 @@ def report(
     if d.order != "depth":  # no neurons of one width to draw: the checks follow second moments
         x0 = of.rows @ of.rows.T / of.rows.shape[1] if isinstance(of, Inputs) else of.x0
         table = validate(d, x0=x0, t=of.t, seed=of.seed, workers=of.workers, stage=stage)
-        return Page(d, tuple(summary), (checks_section(table, said=f"{table.title}."),), command)
+        drawn = moments_section(d, x0, of.t, of.seed, of.workers, stage)
+        return Page(d, tuple(summary), (drawn, checks_section(table, checks_caption(d), f"{table.title}.")), command)
     if not width.is_Integer:
         raise DerivationError(
             f"a report simulates networks, so the width must be a number, got {width}; "

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from derivations import Derivation
+from derivations import Derivation, Flow
 from derivations.notation.latex import aligned
 from derivations.notation.plain import Words
 from derivations.notation.steps import Step
@@ -100,10 +100,13 @@ class Page:
         if wrong:
             return f"{len(wrong)} of {len(outcomes)} checks did not pass: {'; '.join(wrong)}."
         if len(outcomes) == 1:
-            return "The one check agrees, and would have noticed a noise 5 % too large."
-        return (
-            f"All {len(outcomes)} checks agree, and each would have noticed a noise 5 % too large." if outcomes else ""
-        )
+            return f"The one check agrees, and would have noticed {self._control}."
+        return f"All {len(outcomes)} checks agree, and each would have noticed {self._control}." if outcomes else ""
+
+    @property
+    def _control(self) -> str:
+        """What every check would have noticed; a number and its unit stay on one line."""
+        return control_of(self.derivation)
 
     def html(self) -> str:
         """The page as one self-contained HTML document."""
@@ -121,6 +124,12 @@ class Page:
         return environment.get_template("report.html").render(
             page=self, title=self.title, steps=self.derivation.steps, versions=versions()
         )
+
+
+def control_of(d: Derivation) -> str:
+    """What the controls of a derivation's checks are."""
+    nbsp = "\N{NO-BREAK SPACE}"
+    return f"a flow 5{nbsp}% too fast" if isinstance(d.limit, Flow) else f"a noise 5{nbsp}% too large"
 
 
 def versions() -> list[tuple[str, str]]:

@@ -16,15 +16,19 @@ from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
 from numerics.paths import has_slow_steps, simulate_sde
 from numerics.plots import comparison_figure, density_figure, inline_svg
-from numerics.report.page import Drawing, Section, Table
+from numerics.report.moments import one_layer_section
+from numerics.report.page import Drawing, Section, Table, control_of
 from numerics.validation import Validation, validate
 from numerics.validation.stages import Stage
 
-CHECKS_CAPTION = (
-    "Each claim with the same test against a noise 5 % too large, its control. A check passes if its claim is not rejected, "
-    "p-values corrected for the number of rows (Holm), and its control is. “✗ no power” means that the simulation was too "
-    "small to distinguish the two."
-)
+
+def checks_caption(d: Derivation) -> str:
+    """How the table of checks is read."""
+    return (
+        f"Each claim with the same test against {control_of(d)}, its control. A check passes if its claim is not rejected, "
+        "p-values corrected for the number of rows (Holm), and its control is. “✗ no power” means that the simulation was too "
+        "small to distinguish the two."
+    )
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,9 @@ class Start:
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         if has_slow_steps(d.limit):
-            why = (
-                "Each step of a path would take means over several Gaussian numbers, such as scores, at its own state, so none are drawn; the checks "
-                "are those of one layer."
-            )
-            return _without_paths(why), checks_section(self._checks(d, stage, None))
+            why = "Each step of a path would take means over several Gaussian numbers at its own state, so none are drawn; the checks are those of one layer."
+            layer = one_layer_section(d, self.x0, self.t, self.seed, self.workers, stage, why)
+            return layer, checks_section(self._checks(d, stage, None), checks_caption(d))
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted
         with stage(f"{self.samples} networks of depth {self.depth}"), quiet:
             networks = simulate_network(
@@ -86,7 +88,7 @@ class Start:
             compared = _without_paths(
                 "Paths of the neurons leave the set in which their equation has values, so none are drawn; the checks follow the Gram matrix."
             )
-        return compared, checks_section(self._checks(d, stage, networks))
+        return compared, checks_section(self._checks(d, stage, networks), checks_caption(d))
 
     def _checks(self, d: Derivation, stage: Stage, networks: np.ndarray | None) -> Validation:
         return validate(
@@ -182,7 +184,7 @@ def _norm_of(d: Derivation) -> tuple[Callable[[np.ndarray], np.ndarray], str, st
     )
 
 
-def checks_section(table: Validation, caption: str = CHECKS_CAPTION, said: str = "") -> Section:
+def checks_section(table: Validation, caption: str, said: str = "") -> Section:
     """The table of checks with its verdict in words, and what else is said of all."""
     passed = sum(verdict == "agrees" for verdict in table.verdicts)
     header, *rows = [(claim, verdict, *rest) for claim, *rest, verdict in table.table()]

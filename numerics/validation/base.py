@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from derivations.diffusion import Diffusion, Flow, NeuronDiffusion
 from derivations.errors import kind_of
@@ -117,7 +117,7 @@ class Row:
 
         The distance of the two claims in standard errors grows like the root of the samples.
         """
-        wanted, seen = norm.isf(CONTROL_LEVEL / 2) + 2.0, norm.isf(min(self.control.p_value, 0.3) / 2)
+        wanted, seen = 2.0 - ndtri(CONTROL_LEVEL / 2), -ndtri(min(self.control.p_value, 0.3) / 2)
         if self.statistic == "z" and self.measured is not None and self.derived is not None and self.wrong is not None:
             seen = abs(self.derived - self.wrong) / self.measured.error if self.measured.error else np.inf
         return int(np.ceil((wanted / seen) ** 2)) if seen > _NO_DISTANCE else None

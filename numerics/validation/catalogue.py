@@ -137,10 +137,29 @@ def _numbers(row: Row, adjusted: float) -> str:
     )
 
 
+def said_of(claim: Claim) -> dict[str, Any]:
+    """A claim before it is checked: whose it is, its name, and what it says."""
+    return {"source": claim.source, "claim": claim.name, "statement": claim.statement}
+
+
+def listed(claims: Sequence[Claim]) -> str:
+    """Names and statements below the sources that they come from.
+
+    Examples
+    --------
+    >>> print(listed(find_claims(name="determinant, width 2")))
+    S. Hayou, On the infinite-depth limit of finite-width neural networks (TMLR 2023)
+        determinant, width 2: log|det J_t|, linear activation, width 2, t = 1: Gaussian as derived
+    """
+    below: dict[str, list[str]] = {}
+    for claim in claims:
+        below.setdefault(claim.source, []).append(f"    {claim.name}: {claim.statement}")
+    return "\n\n".join("\n".join([source, *lines]) for source, lines in below.items())
+
+
 def _entry(claim: Claim, row: Row, adjusted: float, verdict: str) -> dict[str, Any]:
     """A claim as JSON holds it."""
-    said = {"source": claim.source, "claim": claim.name, "statement": claim.statement, "verdict": verdict}
-    return said | row.numbers(adjusted)
+    return said_of(claim) | {"verdict": verdict} | row.numbers(adjusted)
 
 
 def check_claims(

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy  # scipy.stats, a quarter of the start, loads where it is first used
 
 from derivations.activations import identity
 from derivations.architectures import ResNet
@@ -48,7 +48,7 @@ def log_volume(width: int, inputs: int, variance: Fraction) -> tuple[float, floa
 def log_volume_law(width: int, inputs: int, time: int, variance: Fraction) -> Any:
     """The Gaussian law of the log-volume's growth over a time; for one input that of log‖X‖."""
     drift, rate = log_volume(width, inputs, variance)
-    return stats.norm(drift * time, np.sqrt(rate * time))
+    return scipy.stats.norm(drift * time, np.sqrt(rate * time))
 
 
 def linear_products(width: int, time: int, depth: int, samples: int, seed: Seed, workers: int) -> Array:

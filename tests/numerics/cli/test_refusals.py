@@ -116,7 +116,6 @@ def test_networks_that_make_no_sense_are_refused(capsys, arguments, says):
         (["derive", "--activation", "тангенс"], "the character 'т' in 'тангенс' cannot be read"),
         (["derive", "--activation", "0**x"], "'0 ** x' is 0, 1 or infinite"),
         (["derive", "--inputs", "999999"], "inputs must be a whole number of at most 1000"),
-        (["claims", "--list", "--json"], "--json and --list are given both"),
         (["claims", "--quick=3"], "--quick takes no value"),
         (["claims", "--claim", "é"], "unknown claim 'é'; all are listed by deeplimits claims --list"),
         (["validate", "--x0", "1e-200"], "x0 must be 0 or of a size from 1e-75 to 1e75"),

@@ -119,10 +119,22 @@ def test_training_at_infinite_width_in_words_and_on_data(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_claims_are_listed_and_checked(capsys):
+def test_claims_are_listed_below_their_sources_and_for_programs(capsys):
     assert main(["claims", "--list", "--source", "Nica"]) == 0
-    assert "log-norm, shaped ReLU: E log V at t = 1" in capsys.readouterr().out
+    source, first, *_ = capsys.readouterr().out.splitlines()
+    assert source.startswith("M. Li, M. Nica, ")
+    assert first.startswith("    log-norm, shaped ReLU: E log V at t = 1")
+    assert main(["claims", "--list", "--json", "--quick"]) == 0
+    quick = json.loads(capsys.readouterr().out)
+    assert main(["claims", "--list", "--json"]) == 0
+    every = json.loads(capsys.readouterr().out)
+    assert [entry for entry in every if entry["quick"]] == quick
+    assert 0 < len(quick) < len(every)
+    assert {"source", "claim", "statement", "quick"} == every[0].keys()
+
+
+@pytest.mark.slow
+def test_claims_are_checked(capsys):
     assert main(["claims", "--claim", "determinant, width 2", "--json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["verdict"] == "holds"

@@ -10,6 +10,7 @@ from derivations.kernels import slope_of
 from numerics.kernels.conditioning import Pair, pair_means
 from numerics.kernels.hermite import coefficients
 from numerics.kernels.means import compile_means
+from numerics.kernels.panels import Panels
 from numerics.kernels.quadrants import Neurons, polynomials_of, quadrant_means
 from numerics.kernels.series import Side, listed_means
 
@@ -88,3 +89,37 @@ def test_piecewise_polynomials_need_no_tables(monkeypatch):
         side = Side.of(panels, np.zeros(20), draws.uniform(3, 9, 20))
         listed_means(side, side, i, j, rho)
         assert bool(asked) == (formula == "tanh")  # the control has no pieces
+
+
+@pytest.mark.parametrize(
+    "formula", ["softshrink", "max(x**2 - 1, 0)", "max(tanh(x) - 1/2, 0)", "min(x + 1, 0) + max(x - 1, 0)"]
+)
+@pytest.mark.parametrize(("first", "second"), [(102.75074982341421, 102.94595266681661), (3.0, 3.0001)])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_proportional_inputs_of_nearly_one_size_have_means_of_functions_that_vanish_to_a_kink(
+    formula, first, second, sign
+):
+    """Kinks of both functions lie so near to each other that rounding of places shows in what is small between them."""
+    panels = compile_means(parse_activation(formula)).panels
+    pair = Pair(*(np.array([value]) for value in (0.0, first, 0.0, second, sign)))
+    found = pair_means(panels, panels, pair)[0]
+    places = [corner.at / scale for corner in panels.corners for scale in (first, second)]
+    edges = np.unique(np.concatenate([np.linspace(-12.0, 12.0, 97), places, np.negative(places)]))
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    half = np.diff(edges) / 2
+    z = edges[:-1, None] + half[:, None] * (1 + nodes)
+    density = half[:, None] * weights * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+    exact = np.sum(panels.function(first * z) * panels.function(sign * second * z) * density)
+    size = np.sqrt(
+        np.sum(panels.function(first * z) ** 2 * density) * np.sum(panels.function(second * z) ** 2 * density)
+    )
+    assert abs(found - exact) < OF * size
+    assert abs(found + 1e-9 * size - exact) > OF * size
+
+
+def test_a_jump_without_a_corner_is_still_refused():
+    """Also where a place and the height of the jump are large: rounding of places moves no value that far."""
+    for at, height in ((0.3, 1.0), (1000.3, 1e6)):
+        jump = Panels(lambda x, at=at, height=height: np.where(x > at, height, 0.0))
+        with pytest.raises(ValueError, match="a function cannot be followed near"):
+            jump.nodes(np.array([at]), np.array([1.0]), 9.0)

@@ -49,6 +49,7 @@ def attend(s, x, **options):
 
 ANYWHERE = {
     "queries times queries": (lambda s, x: x + s.a(s.b(x) @ s.b(x)), "known are scores"),
+    "parts of the state": (lambda s, x: torch.tensor_split(x, 2, -1)[0] + s.a(x), "tensor_split cuts the state"),
     "a shape that is not known": (lambda s, x: x.shape[0] * x + s.a(x), "give the number of positions"),
     "outputs with names": (lambda s, x: {"state": x}, "puts out a dictionary with .state.; wrap it in a module"),
     "part of the state": (lambda s, x: x[..., :4] + s.a(x), "an index cuts the state"),
@@ -89,6 +90,8 @@ OVER_POSITIONS = {
     "another number of entries": (lambda s, x: x + s.a(s.b(x).reshape(x.shape[0], 3, 5)), "is reshaped to"),
     "a dimension too many": (lambda s, x: x + s.a(x.transpose(1, 5)), "works along dimension 5"),
     "axes that differ": (lambda s, x: x + s.a(torch.stack([x, x.mean(-1, keepdim=True)], 1)[:, 0]), "different axes are put together"),
+    "a position that is none": (lambda s, x: x + s.a(x.select(1, 5)[:, None]), "select takes position 5 of 3"),
+    "a stretch that is none": (lambda s, x: x + s.a(x.narrow(1, 5, 1)), "narrow takes position 5 of 3"),
     "axes that are exchanged": (lambda s, x: x + s.b(x).transpose(1, 2), "meet in one operation"),
 }  # fmt: skip
 
@@ -99,6 +102,13 @@ def test_what_has_no_rule_is_refused_with_its_cause(name):
     with pytest.raises(ValueError, match=message) as refused:
         from_torch(Block(function), **({"positions": P} if name in OVER_POSITIONS else {}))
     assert "\n" not in str(refused.value)
+
+
+def test_complex_numbers_are_refused_by_the_name_of_what_holds_them():
+    block = Block(lambda s, x: x + s.a(x))
+    block.register_buffer("turn", torch.ones(3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match="its turn has complex numbers, which have no rule"):
+        from_torch(block)
 
 
 def test_a_block_without_matrices_has_no_number_of_features():

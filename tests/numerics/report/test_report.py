@@ -211,7 +211,8 @@ def test_symbolic_width_is_refused_with_what_to_do():
 def test_softmax_attention_is_reported_by_one_layer():
     page = small_report(derive(AttentionBlock(width=2, positions=2, size=2)), Start(depth=20, samples=100))
     Outline().feed(page)
-    assert "means over several Gaussian numbers, such as scores, at its own state, so none are drawn" in page
+    assert "means over several Gaussian numbers at its own state, so none are drawn" in page
+    assert "of the limit (lines) and in 20000 layers (points, ± one standard error)" in page
     assert "variance of one layer" in page
 
 
@@ -316,7 +317,11 @@ def test_the_head_says_only_what_was_done(tmp_path, capsys):
         ("resnet --width 1 --depth 50 --samples 500", True),  # the control
     ):
         assert main(["report", *words.split(), "--out", str(out), "--force"]) == 0
-        head = out.read_text(encoding="utf-8").split("</dl>")[0]
+        page = out.read_text(encoding="utf-8")
+        head = page.split("</dl>")[0]
+        assert '<section class="first">' in page
+        assert "<svg" in page.split('<section class="first">')[1].split("</section>")[0]
+        assert ("<dt>width</dt>" in head) == ("shaped" not in words)  # it goes to infinity
         assert ("depth L" in head) == drawn
         assert ("<dt>networks</dt>" in head) == drawn
         assert ("networks of depth" in capsys.readouterr().err) == drawn
