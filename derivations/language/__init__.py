@@ -49,6 +49,7 @@ __all__ = [
     "layer_norm",
     "dropout",
     "drop_branch",
+    "mixture_of_experts",
     "Program",
     "program",
 ]

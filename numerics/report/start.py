@@ -70,7 +70,10 @@ class Start:
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Networks against the law of one neuron, or against paths of the limit of several; then the table of checks."""
         if has_slow_steps(d.limit):
-            why = "Each step of a path would take means over several Gaussian numbers at its own state, so none are drawn; the checks are those of one layer."
+            why = (
+                "Each step of a path would take means over several Gaussian numbers at its own state, so none are drawn; the checks are those of one "
+                "layer."
+            )
             layer = one_layer_section(d, self.x0, self.t, self.seed, self.workers, stage, why)
             return layer, checks_section(self._checks(d, stage, None), checks_caption(d))
         quiet = np.errstate(over="ignore", invalid="ignore")  # networks that run away are counted

@@ -117,6 +117,7 @@ VALID = Made(
         "parse_layer": lambda: {"text": "x + epsilon*W(tanh(x))"},
         "position_matrix": lambda: {"entries": [[1, 0], [1, 1]]},
         "rotary": lambda: {**BODY, "frequencies": [1]},
+        "mixture_of_experts": lambda: {"experts": [x, x], "scores": [x, x**2]},
         "rotary_frequencies": lambda: {"size": 4, "base": 10000},
         "prelu": lambda: {},
         "recognise": lambda: {"process": Diffusion((x,), [0], [[1]])},

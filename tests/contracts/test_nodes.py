@@ -24,6 +24,7 @@ from derivations.piecewise import IsolatedRoot
 from derivations.piecewise.continued import Continued
 from derivations.special import (
     ErfiInv,
+    ExpertGate,
     IntervalKernel,
     LogIntervalKernel,
     LogNormalCdf,
@@ -41,6 +42,7 @@ third, half = q(1, 3), q(1, 2)
 #: A node of each class in one variable v, with numbers for all else.
 NODES = {
     "ErfiInv": ErfiInv(v),
+    "ExpertGate": ExpertGate(3, 1, v, half, third),
     "ScaledBesselI": ScaledBesselI(third, v),
     "LogNormalCdf": LogNormalCdf(-v),
     "IntervalKernel": IntervalKernel(1, v, third, half),
@@ -92,6 +94,7 @@ INTERNAL = {
     "Numeric",
     "Positive",
     "ErrorTail",
+    "ExponentialTail",
     "Where",
     "LogCosh",
     "Logistic",
