@@ -10,18 +10,16 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-import sympy as sp
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.gaussian import GaussianJointExpectation, SoftmaxMean
 from derivations.laws import Law, Normal
 from derivations.limits.width import KernelFlow
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.jit import uses_jit
-from numerics.compile.points import tolerances
+from numerics.compile.points import takes_points_at_each, tolerances
 from numerics.compile.second_moments import SecondMoments
 from numerics.ensembles import Progress, Reduction, Seed, last_time, reduce_ensemble, run_ensemble
 from numerics.ensembles.reductions import reductions_of
@@ -41,15 +39,7 @@ _BLOCK = 1 << 15  # numbers in the states of one block: a few such arrays stay i
 def has_slow_steps(limit: Limit) -> bool:
     """Whether a step of each path takes means of its own over a softmax, or over several Gaussian numbers, by thousands of points."""
     own = (limit.neuron_covariance,) if isinstance(limit, NeuronDiffusion) else (limit.covariance,)
-    return not isinstance(limit, Flow) and any(
-        part.has(SoftmaxMean) or _means_several(part) for part in (limit.drift, *own)
-    )
-
-
-def _means_several(part: sp.Matrix) -> bool:
-    """Whether a mean over several Gaussian numbers depends on more than one number of the state, by which it is tabulated."""
-    entries = ({e.as_coeff_Mul()[1] for e in mean.covariance} for mean in part.atoms(GaussianJointExpectation))
-    return any(len({e for e in own if not e.is_number}) > 1 for own in entries)
+    return not isinstance(limit, Flow) and any(map(takes_points_at_each, (limit.drift, *own)))
 
 
 @given.checked(

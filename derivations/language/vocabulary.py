@@ -108,6 +108,8 @@ def mixture_of_experts(
     >>> mixture_of_experts(experts, scores, top=1).func is sp.Add
     True
     """
+    for what, given in (("experts", experts), ("scores", scores)):
+        require(what, given, Sequence, "a list of expressions in the state x, one an expert")
     bodies, numbers = ([exact_decimals(e) for e in given] for given in (experts, scores))
     for what, found in (("an expert", bodies), ("a score", numbers)):
         for one in found:

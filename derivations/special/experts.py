@@ -6,6 +6,7 @@ from typing import Any
 
 import sympy as sp
 
+from derivations.binding import leading_term
 from derivations.errors import DerivationError
 
 
@@ -79,6 +80,9 @@ class ExpertGate(sp.Function):
         """One expert's share is 0 or 1 if it is the only one that is used."""
         alone = self.args[0] == 1 and self.args[1] == 1
         return self if alone and power.is_Integer and power.is_positive else None
+
+    def _eval_as_leading_term(self, x: sp.Symbol, logx: sp.Expr | None = None, cdir: int = 0) -> sp.Expr:
+        return leading_term(self, x)
 
     def _eval_evalf(self, prec: int) -> sp.Expr | None:
         value = self.func(*self.args[:2], *(s.evalf(prec) for s in self.args[2:]))

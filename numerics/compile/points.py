@@ -20,6 +20,12 @@ def has_points(expressions: Iterable[sp.Basic]) -> bool:
     return any(e.has(SoftmaxMean) or any(map(comes_from_points, _joint(e))) for e in expressions)
 
 
+def takes_points_at_each(rates: sp.Basic) -> bool:
+    """Whether means are taken anew at each state: over a softmax, or over several Gaussian numbers whose covariances are not one number's."""
+    entries = ({e.as_coeff_Mul()[1] for e in mean.covariance} for mean in _joint(rates))
+    return bool(rates.has(SoftmaxMean)) or any(len({e for e in own if not e.is_number}) > 1 for own in entries)
+
+
 def tolerances(rates: Iterable[sp.Basic], rtol: float, atol: float) -> tuple[float, float]:
     """Of an integrator, no less than rates allow: where experts are chosen by their scores, sums over points are constant between small steps."""
     rough = any(gate.jumps for rate in rates for gate in rate.atoms(ExpertGate))
