@@ -109,6 +109,7 @@ class GaussianLaw(Law):
 
     def own_mean(self, body: sp.Expr) -> sp.Expr:
         """Of a function of the variables; a smooth one that no rule is known for is unevaluated, as one mean over all variables."""
+        self._require_size(body)
         met = self.keeps and any(mean.has(*self.variables) for mean in body.atoms(GaussianJointExpectation))
         if met and (kept := self.unevaluated(body)) is not None:
             return kept
@@ -125,7 +126,6 @@ class GaussianLaw(Law):
         """Of a function of the variables; where a variance can be 0, also right there."""
         if body == 1 or body in self.variables:  # they are centred
             return sp.S.One if body == 1 else sp.S.Zero
-        self._require_size(body)
         vanishing = self._may_vanish(body)
         # a name would hide the variances
         value = self._generic_mean(body, self._named if self._settled and not vanishing else None)
@@ -225,6 +225,7 @@ class FluctuationLaw(GaussianLaw):
             raise NotClosed(
                 f"an average of a function of scores, {brief(body)}, has no rule; read the sum over positions linearly"
             )
+        self._require_size(body)
         if not others:
             try:
                 found = self.by_rule(body)
