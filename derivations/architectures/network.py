@@ -67,7 +67,7 @@ class Network(Recipe):
         if isinstance(said, Callable):  # type: ignore[arg-type]
             said = _said(said)  # type: ignore[arg-type]
         elif isinstance(said, str):
-            said = parse_layer(said)
+            said = parse_layer(said, tuple(self.parameters) if isinstance(self.parameters, Iterable) else ())
         try:
             expr = exact_decimals(said)
         except sp.SympifyError:

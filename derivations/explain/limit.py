@@ -174,7 +174,7 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
     by_entries = len(process.states) > _FEW and bool(gram.noises)
     if isinstance(process, Diffusion) and len(process.states) == 1:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
-        lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
+        lines = [_of_one(v, drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside))]
     elif by_entries:
         lines = _by_entries(gram, lines)
     elif isinstance(process, Diffusion):
@@ -185,8 +185,8 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
     neurons = "No neuron has an equation by itself: its noise depends on those of the others. " if alone else ""
     return result(
         "Limit of infinite depth" if alone else "Gram matrix",
-        (f"{neurons}The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
-         "It is a diffusion by itself at every width ", width, *_likewise(process),
+        (f"{neurons}The Gram matrix ", _V, f" of the {what} has averages of products over the neurons as its entries. ",
+         "It is a diffusion by itself at every width", *(() if gram.width.is_number else (" ", width)), *_likewise(process),
          *((", with the entries F of the covariance of any neuron's noise",) if by_entries else ()), ":"),
         shown,
         (
@@ -195,6 +195,12 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
             *shares,
         ),
     )  # fmt: skip
+
+
+def _of_one(state: sp.Symbol, drift: sp.Expr, noise: sp.Expr) -> Line:
+    """The equation of one state, which is the same on both sides."""
+    now = indexed(state, (time,))
+    return differential(now, drift.subs(state, now), noise.subs(state, now), DB)
 
 
 def _by_entries(gram: GramLimit, means: list[Line]) -> list[Line]:
@@ -237,8 +243,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
-        line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
-        return [result(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
+        return [result(name, (*clock, "The limit is the diffusion"), (_of_one(x, b, sp.sqrt(a)),), (matched,))]
     lines = _means(limit)
     if not isinstance(limit, GramDiffusion) or not limit.is_of_products:
         claim: Words = (*clock, "The limit is the diffusion", *_likewise(limit))
