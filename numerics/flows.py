@@ -14,11 +14,10 @@ from scipy.integrate import OdeSolution, solve_ivp
 from derivations.calculus.moments import MomentEquations
 from derivations.diffusion import Flow
 from derivations.errors import kind_of
-from derivations.gaussian import SoftmaxMean
 from derivations.limits.width import KernelFlow
 from derivations.notation.printed import Legible
 from numerics import given
-from numerics.compile import compile_expression
+from numerics.compile.points import compile_at_points, has_points
 from numerics.compile.second_moments import Velocity, kept_covariances
 from numerics.linalg import one_thread
 
@@ -69,7 +68,7 @@ class FlowSolution(Legible):
         return self(t)[..., self.flow.states.index(state)]
 
     def error(self, t: ArrayLike) -> Array:
-        """What means over a softmax make of the states' errors: three standard deviations of paths over independent sets of points.
+        """What means over points, as over a softmax, make of the states' errors: three standard deviations of paths over independent sets of points.
 
         The path is integrated again when this is first asked; 0 where the flow holds no such mean. The integrator's own error is as ``rtol`` says.
         """
@@ -145,13 +144,13 @@ def solve_flow(
     def again(points: int) -> OdeSolution:
         return integrated(points, end).sol
 
-    return FlowSolution(flow, end, solved.status != 0, solved.sol, again if flow.drift.has(SoftmaxMean) else None)
+    return FlowSolution(flow, end, solved.status != 0, solved.sol, again if has_points(flow.drift) else None)
 
 
 @lru_cache(maxsize=16)
 def _compiled(arguments: tuple[Any, ...], drift: Any, points: int) -> Callable[..., Any]:
     """A velocity, which the next start has too."""
-    return compile_expression(arguments, tuple(drift), points=points)
+    return compile_at_points(arguments, tuple(drift), points)
 
 
 def _integrated(flow: Flow, start: Array, t: float, rtol: float, atol: float, bound: float, points: int) -> Any:

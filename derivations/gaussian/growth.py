@@ -1,17 +1,20 @@
-r"""Whether a smooth function of several real numbers grows so slowly that it has a mean under every Gaussian law."""
+r"""Whether a function of several real numbers, with kinks or without, grows so slowly that it has a mean under every Gaussian law."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import sympy as sp
+from sympy.core.relational import Relational
 
 #: Between two numbers on the whole real line, with all derivatives.
 _BOUNDED = (sp.tanh, sp.sin, sp.cos, sp.erf, sp.erfc, sp.atan)
+#: No larger than their arguments, or than 1.
+_KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
 
 
 def grows_moderately(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
-    r"""Whether a function is seen to be smooth, and at most :math:`e^{c(1 + |z|)}`.
+    r"""Whether a function is seen to be smooth but for kinks and jumps, and at most :math:`e^{c(1 + |z|)}`.
 
     Sums and products of such functions are, so the mean of a product of several of them exists too, whatever the covariance; that of
     :math:`e^{z_1 z_2}` does not where variances are large.
@@ -27,8 +30,10 @@ def grows_moderately(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
     >>> a, b = sp.symbols("a b", real=True)
     >>> [grows_moderately(f, (a, b)) for f in (a * sp.tanh(a * b), sp.exp(a - (a - b) ** 2), sp.log(1 + sp.exp(a * b)))]
     [True, True, True]
-    >>> [grows_moderately(f, (a, b)) for f in (sp.exp(a * b), sp.Max(a, b), a / b)]
+    >>> [grows_moderately(f, (a, b)) for f in (sp.exp(a * b), sp.Max(a, sp.exp(b**2)), a / b)]
     [False, False, False]
+    >>> grows_moderately(sp.Max(a, b + a**2), (a, b))
+    True
     >>> u = sp.exp(a * b)
     >>> [grows_moderately(f, (a, b)) for f in (u / (1 + u) ** 2, u**2 / (1 + u))]
     [True, False]
@@ -51,7 +56,11 @@ def _moderate(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
     if expr.is_Pow:
         return _moderate_power(expr.base, expr.exp, variables)
     if isinstance(expr, _BOUNDED):
-        return _smooth(expr.args[0], variables)
+        return _regular(expr.args[0], variables)
+    if isinstance(expr, _KINKED):
+        return all(_moderate(part, variables) for part in expr.args)
+    if isinstance(expr, sp.Piecewise):
+        return all(_moderate(value, variables) for value, _ in expr.args) and _regular(expr, variables)
     if isinstance(expr, sp.cosh | sp.sinh):
         return _degree(expr.args[0], variables) == 1
     if isinstance(expr, sp.asinh):
@@ -113,7 +122,7 @@ def _moderate_power(base: sp.Expr, power: sp.Expr, variables: Sequence[sp.Symbol
 
 
 def away_from_zero(base: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
-    """Whether a smooth function of real variables is seen to be at least some positive number, as 1 + e^u.
+    """Whether a function of real variables is seen to be at least some positive number, as 1 + e^u.
 
     Examples
     --------
@@ -122,22 +131,25 @@ def away_from_zero(base: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
     [True, False, False]
     """
     if isinstance(base, sp.cosh):
-        return _smooth(base.args[0], variables)
+        return _regular(base.args[0], variables)
     if not base.is_Add:
         return False
     constant, rest = base.as_independent(*variables, as_Add=True)
-    return bool(constant.is_positive) and bool(rest.is_nonnegative) and _smooth(rest, variables)
+    return bool(constant.is_positive) and bool(rest.is_nonnegative) and _regular(rest, variables)
 
 
-def _smooth(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
-    """Whether a function is seen to have all derivatives, however it grows."""
+def _regular(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
+    """Whether a function is seen to be finite everywhere and to have all derivatives but for kinks and jumps, however it grows."""
     if not expr.has(*variables) or expr.is_Symbol:
         return True
+    if isinstance(expr, sp.Piecewise):
+        sides = (side for _, holds in expr.args for c in holds.atoms(Relational) for side in c.args)
+        return all(_regular(part, variables) for part in (*(value for value, _ in expr.args), *sides))
     if expr.is_Pow and not (expr.exp.is_Integer and expr.exp > 0):
         return bool(expr.exp.is_number) and away_from_zero(expr.base, variables)
     known = expr.is_Add or expr.is_Mul or expr.is_Pow
-    known = known or isinstance(expr, (sp.exp, sp.cosh, sp.sinh, sp.asinh, *_BOUNDED))
-    return bool(known) and all(_smooth(part, variables) for part in expr.args)
+    known = known or isinstance(expr, (sp.exp, sp.cosh, sp.sinh, sp.asinh, *_BOUNDED, *_KINKED))
+    return bool(known) and all(_regular(part, variables) for part in expr.args)
 
 
 def _degree(expr: sp.Expr, variables: Sequence[sp.Symbol]) -> int | None:
@@ -153,4 +165,4 @@ def _bounded_above(exponent: sp.Expr, variables: Sequence[sp.Symbol]) -> bool:
         return bool(all(entry.is_number for entry in curvature) and (-curvature).is_positive_semidefinite)
     if degree == 1:
         return True
-    return bool(exponent.is_nonpositive) and _smooth(exponent, variables)
+    return bool(exponent.is_nonpositive) and _regular(exponent, variables)

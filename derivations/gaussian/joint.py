@@ -11,16 +11,20 @@ from sympy.polys.matrices import DomainMatrix
 from sympy.printing.printer import Printer
 
 from derivations.binding import bound_symbols, printed_symbols
-from derivations.errors import DerivationError, brief
+from derivations.errors import NotClosed, brief
 from derivations.evaluation import in_mpmath
 from derivations.gaussian.node import GaussianMean
 
+#: Functions that are not smooth.
+KINKED = (sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
+
 
 class GaussianJointExpectation(GaussianMean):
-    r""":math:`\mathbb{E} f(Z_1, \dots, Z_r)`, :math:`Z \sim N(0, C)`, f smooth, where no closed form is known.
+    r""":math:`\mathbb{E} f(Z_1, \dots, Z_r)`, :math:`Z \sim N(0, C)`, where no closed form is known.
 
-    Differentiates by the heat equation :math:`\partial_{C_{ij}} \mathbb{E} f = \tfrac12\,\mathbb{E}\,\partial_i\partial_j f` (over all i, j). Evaluates
-    to any precision where f depends on one or two linear combinations only; else ``numerics.compile.joint_means`` has a value with an error.
+    A smooth f differentiates by the heat equation :math:`\partial_{C_{ij}} \mathbb{E} f = \tfrac12\,\mathbb{E}\,\partial_i\partial_j f` (over all i, j),
+    and evaluates to any precision where it depends on one or two linear combinations only; else, and of one with kinks,
+    ``numerics.compile.joint_means`` has a value with an error.
 
     Parameters
     ----------
@@ -55,12 +59,22 @@ class GaussianJointExpectation(GaussianMean):
         """Of the variables."""
         return self.args[1]
 
+    @property
+    def has_kinks(self) -> bool:
+        """Whether what is averaged has kinks or jumps."""
+        return bool(self.function.expr.has(*KINKED))
+
     def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
         function, covariance = self._changed_arguments(change)
         return joint_mean(function.expr, function.variables, covariance)
 
     def _eval_derivative(self, symbol: sp.Symbol) -> sp.Expr:
         z, f = self.args[0].variables, self.args[0].expr
+        if self.has_kinks:
+            raise NotClosed(
+                f"the mean of {brief(f)} over several Gaussian variables has values, and no rule for its derivatives: what is averaged has kinks; "
+                "take a smooth function, as silu for relu, where derivatives of means are needed"
+            )
         total = joint_mean(sp.diff(f, symbol), z, self.covariance) if f.has(symbol) else sp.S.Zero
         for i in range(len(z)):
             for j in range(len(z)):
@@ -70,6 +84,8 @@ class GaussianJointExpectation(GaussianMean):
         return total
 
     def _value(self, prec: int) -> mp.mpf | None:
+        if self.has_kinks:
+            return None
         with mp.workprec(prec + 20):
             function, size = _in_few_dimensions(self.args[0], self.covariance)
             return None if size > 2 else _integral(function, size)
@@ -102,18 +118,13 @@ def _together(body: sp.Expr) -> sp.Expr:
 
 
 def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -> sp.Expr:
-    r"""The mean of a smooth function of centred jointly Gaussian variables, unevaluated; constants are taken out.
+    r"""The mean of a function of centred jointly Gaussian variables, unevaluated; constants are taken out.
 
     Parameters
     ----------
     f : Expr
     variables : sequence of Symbol
     covariance : matrix, shape (r, r)
-
-    Raises
-    ------
-    DerivationError
-        If the function has kinks.
 
     Examples
     --------
@@ -122,8 +133,6 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
     3
     """
     f = sp.sympify(f)
-    if f.has(sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside):
-        raise DerivationError(f"no rule is known for the joint Gaussian mean of {brief(f)}, which has kinks")
     table = sp.ImmutableMatrix(covariance)
     constant, inside = f.as_independent(*variables, as_Add=False)
     # a variable without variance is 0

@@ -89,11 +89,11 @@ class Approach:
         if finite:
             end = _number(self.point)
             away = inside - end
-            x = end + min(1, abs(away)) * mp.sign(away) / mp.mpf(_FACTOR) ** (k + 1)
+            x = end + mp.sign(away) * mp.mpf(_FACTOR) ** (_below(min(1, abs(away))) - k - 1)
             d = x - end
         else:
             side = 1 if self.point == sp.oo else -1
-            x = d = side * max(4, 4 * abs(inside)) * mp.mpf(_FACTOR) ** k
+            x = d = side * mp.mpf(_FACTOR) ** (1 - _below(1 / max(1, abs(inside))) + k)
         a = self.variance(x)
         step = d * mp.mpf(10) ** (-mp.dps // 3)
         slope = (self.variance(x + step) - self.variance(x - step)) / (2 * step)
@@ -197,6 +197,17 @@ def approach(process: Diffusion, point: sp.Expr, inside: sp.Expr) -> Approach:
     x, *formulas = coefficients(process)
     mu, a, point, inside = (in_decimals(sp.sympify(e)) for e in (*formulas, point, inside))
     return Approach(compiled((x,), mu), compiled((x,), a), point, inside)
+
+
+def _below(distance: mpmath.mpf) -> int:
+    """The exponent of the largest power of 4 up to a distance: from every start the same places are looked at, whose means are kept.
+
+    Examples
+    --------
+    >>> [_below(mp.mpf(d)) for d in (1, 0.9, 0.25, 0.2)]
+    [0, -1, -1, -2]
+    """
+    return int((mp.frexp(distance)[1] - 1) // 2)
 
 
 def limit_sign(values: list[mpmath.mpf]) -> int | None:

@@ -13,16 +13,18 @@ from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from derivations.gaussian.joint import GaussianJointExpectation
+from derivations.gaussian.joint import KINKED, GaussianJointExpectation
 from derivations.gaussian.printed import read_node
 from numerics.compile.expression import compile_expression
 from numerics.compile.softmax_means import JointMean
 
 Array = NDArray[np.float64]
 
-#: Points in each dimension of two rules, the second one for the error; beyond three dimensions points are spread.
+#: Points in each dimension of two rules, the second one for the error; beyond three dimensions, and for kinks, points are spread.
 _NODES = {1: (80, 60), 2: (140, 100), 3: (40, 30)}
 _SPREAD, _SHIFTS = 2**12, 8
+#: Directions that are spread over a sphere of up to so many dimensions, lengths in each, and where their density has ended.
+_SPHERES, _DIRECTIONS, _LENGTHS, _FAR = 4, 2**14, 20, 9.0
 #: Points of one set, which is nearer than the mean over as many of several sets, where no error is asked for.
 _ALONE = 2**16
 #: More values of one parameter are read off series, whose last terms are so small a share of the largest one.
@@ -32,8 +34,9 @@ _MANY, _ENDED = 64, 1e-10
 def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     r"""The mean of a function of several Gaussian variables.
 
-    Up to three dimensions by products of Gauss–Hermite rules, the error by a second one; above by randomly shifted spread points
-    with a fixed seed, the error by the spread of the shifts.
+    Of smooth functions up to three dimensions by products of Gauss–Hermite rules, the error by a second one. Else by randomly shifted
+    spread points with fixed seeds, the error by the spread of the shifts: up to four dimensions spread directions, along which a Gaussian
+    rule takes the lengths, so that kinks at planes through 0 are met by directions only.
 
     Parameters
     ----------
@@ -65,42 +68,57 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     return JointMean(float(every.mean()), float(3 * every.std() / np.sqrt(len(every))))
 
 
-def joint_gaussian_values(text: str, *values: ArrayLike) -> Array:
-    """An unevaluated mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one."""
+def joint_gaussian_values(text: str, *values: ArrayLike, points: int = 0) -> Array:
+    """An unevaluated mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one; by one of the sets of spread points."""
     if not values:
-        return np.asarray(_value(text))[()]
+        return np.asarray(_value(text, points=points))[()]
     if len(values) == 1 and np.size(values[0]) > _MANY:
-        return _by_octaves(text, np.asarray(values[0], dtype=float))
-    result: Array = np.vectorize(lambda *numbers: _value(text, *numbers), otypes=[float])(*values)
+        return _by_octaves(text, np.asarray(values[0], dtype=float), points)
+    result: Array = np.vectorize(lambda *numbers: _value(text, *numbers, points=points), otypes=[float])(*values)
     return result[()]
 
 
-def _value(text: str, *numbers: float) -> float:
+def comes_from_points(node: sp.Expr) -> bool:
+    """Whether a mean is one over spread points, whose error two sets of them show: of many variables, or of kinks.
+
+    Examples
+    --------
+    >>> from derivations.gaussian.joint import joint_mean
+    >>> x, y = sp.symbols("x y", real=True)
+    >>> [comes_from_points(joint_mean(f, (x, y), [[1, 0], [0, 1]])) for f in (sp.tanh(x * y), sp.Max(x, y**2))]
+    [False, True]
+    """
+    if not isinstance(node, GaussianJointExpectation):
+        return False
+    return node.has_kinks or len(node.function.variables) > max(_NODES)
+
+
+def _value(text: str, *numbers: float, points: int = 0) -> float:
     function, parameters, entries = _read(text)
     if function.free_symbols:
         function = function.xreplace(dict(zip(parameters, map(sp.Float, numbers), strict=True)))
-    (value,) = _estimates(function, np.array(entries(*numbers), dtype=float), alone=True)
+    (value,) = _estimates(function, np.array(entries(*numbers), dtype=float), alone=True, points=points)
     return value
 
 
-def _by_octaves(text: str, values: Array) -> Array:
+def _by_octaves(text: str, values: Array, points: int) -> Array:
     """At many values of one parameter, as of a variance along many paths: a series in the logarithm for each octave where it has ended."""
     found = np.empty(values.shape)
     octaves = np.where(values > 0, np.floor(np.log2(np.where(values > 0, values, 1.0))), np.nan)
     for octave in np.unique(octaves):
         some = np.isnan(octaves) if np.isnan(octave) else octaves == octave
-        series = None if np.isnan(octave) else _series(text, float(octave))
+        series = None if np.isnan(octave) else _series(text, float(octave), points)
         if series is None:
-            found[some] = [_value(text, float(value)) for value in values[some]]
+            found[some] = [_value(text, float(value), points=points) for value in values[some]]
         else:
             found[some] = chebyshev.chebval(2 * (np.log2(values[some]) - octave) - 1, series)
     return found
 
 
 @lru_cache(maxsize=1024)
-def _series(text: str, octave: float) -> Array | None:
+def _series(text: str, octave: float, points: int) -> Array | None:
     """Of Chebyshev's polynomials between a power of 2 and the next one; None where it does not end."""
-    values: Any = lambda u: np.array([_value(text, 2.0 ** (octave + (v + 1) / 2)) for v in u])  # noqa: E731
+    values: Any = lambda u: np.array([_value(text, 2.0 ** (octave + (v + 1) / 2), points=points) for v in u])  # noqa: E731
     for degree in (12, 24):
         made: Array = chebyshev.chebinterpolate(values, degree)
         if np.all(np.isfinite(made)) and np.abs(made[-2:]).max() <= _ENDED * np.abs(made).max():
@@ -114,17 +132,29 @@ def _read(text: str) -> tuple[sp.Lambda, list[sp.Symbol], Callable[..., ArrayLik
     return node.function, parameters, sp.lambdify(parameters, node.covariance.tolist(), "math")
 
 
-def _estimates(function: sp.Lambda, covariance: Array, alone: bool = False) -> list[float]:
+def _estimates(function: sp.Lambda, covariance: Array, alone: bool = False, points: int = 0) -> list[float]:
     """Two rules' values, or one for each shift of spread points; or a single value."""
     value, basis = _compiled(function)
     root = basis @ _triangular_root(basis.T @ covariance @ basis)
     dimension = root.shape[1]
     with np.errstate(over="ignore"):
-        if dimension > max(_NODES):
-            spread = _spread_points(dimension, *((_ALONE, 1) if alone else (_SPREAD, _SHIFTS)))
-            return [float(np.mean(value(*(root @ points)))) for points in spread]
+        if dimension and (dimension > max(_NODES) or function.expr.has(*KINKED)):
+            sets = range(points * _SHIFTS, points * _SHIFTS + (1 if alone else _SHIFTS))
+            if dimension <= _SPHERES:
+                return [_over_spheres(value, root, _directions(dimension, seed)) for seed in sets]
+            count = _ALONE if alone else _SPREAD
+            return [float(np.mean(value(*(root @ _spread_points(dimension, count, seed))))) for seed in sets]
         rules = (_product_rule(dimension, count) for count in _NODES.get(dimension, (1, 1))[: 1 if alone else 2])
         return [float(np.sum(weights * value(*(root @ points)))) for points, weights in rules]
+
+
+def _over_spheres(value: Callable[..., Array], root: Array, directions: Array) -> float:
+    nodes, weights = np.polynomial.legendre.leggauss(_LENGTHS)
+    lengths = (nodes + 1) * _FAR / 2
+    weights = weights * lengths ** (len(directions) - 1) * np.exp(-(lengths**2) / 2)
+    ahead = root @ directions
+    means = [np.mean(value(*(length * ahead))) for length in lengths]
+    return float(weights @ means / weights.sum())
 
 
 def _triangular_root(covariance: Array) -> Array:
@@ -142,6 +172,8 @@ def _compiled(function: sp.Lambda) -> tuple[Callable[..., Array], Array]:
     """The function of arrays, and the combinations of its variables that it depends on: its gradients' span."""
     z = function.variables
     value = compile_expression(z, function.expr)
+    if function.expr.has(*KINKED):  # slopes can be 0 at many points
+        return value, np.eye(len(z))
     slopes = [compile_expression(z, sp.diff(function.expr, v)) for v in z]
     points = np.random.default_rng(0).standard_normal((len(z), len(z) + 1))
     gradients = np.stack([np.broadcast_to(slope(*points), points.shape[1]) for slope in slopes])
@@ -160,9 +192,31 @@ def _product_rule(dimension: int, count: int) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=16)
-def _spread_points(dimension: int, count: int, shifts: int) -> tuple[Array, ...]:
-    found = []
-    for seed in range(shifts):
-        uniform = scipy.stats.qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count)
-        found.append(ndtri(np.clip(uniform, 1e-16, 1 - 1e-16)).T)
-    return tuple(found)
+def _spread_points(dimension: int, count: int, seed: int) -> Array:
+    """Of a normal law."""
+    found: Array = ndtri(np.clip(_spread(dimension, count, seed), 1e-16, 1 - 1e-16))
+    return found
+
+
+@lru_cache(maxsize=16)
+def _directions(dimension: int, seed: int) -> Array:
+    """Spread evenly over a sphere of up to four dimensions."""
+    if dimension == 1:
+        return np.array([[-1.0, 1.0]])
+    first, *others = _spread(dimension - 1, _DIRECTIONS, seed)
+    if dimension == 3:  # at even heights
+        height, ring = 2 * first - 1, _circle(others[0])
+        return np.concatenate([np.sqrt(1 - height**2) * ring, height[None]])
+    if dimension == 2:
+        return _circle(first)
+    return np.concatenate([np.sqrt(first) * _circle(others[0]), np.sqrt(1 - first) * _circle(others[1])])
+
+
+def _circle(share: Array) -> Array:
+    return np.stack([np.cos(2 * np.pi * share), np.sin(2 * np.pi * share)])
+
+
+def _spread(dimension: int, count: int, seed: int) -> Array:
+    """Over the unit cube."""
+    found: Array = scipy.stats.qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(count).T
+    return found

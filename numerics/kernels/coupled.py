@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from derivations.architectures import Recipe
-from derivations.gaussian import SoftmaxMean
 from derivations.kernels.coupled import CoupledFlow, coupled_flow
 from derivations.symbols import time
-from numerics.compile import compile_expression
+from numerics.compile.points import compile_at_points, has_points
+from numerics.kernels.agreement import largest_difference, require_agreement
 from numerics.kernels.integration import integrate
 from numerics.kernels.tiles import empty
 
@@ -42,9 +42,9 @@ def _derived(architecture: Recipe, tangent: bool) -> CoupledFlow:
 @lru_cache(maxsize=16)
 def _compiled(architecture: Recipe, tangent: bool, points: int) -> Coupled:
     flow = _derived(architecture, tangent)
-    own = compile_expression((time, *flow.first), list(flow.own_rates), points=points)
+    own = compile_at_points((time, *flow.first), list(flow.own_rates), points)
     known = (time, *flow.first, *flow.second, *flow.both)
-    return Coupled(flow, own, compile_expression(known, list(flow.pair_rates), points=points))
+    return Coupled(flow, own, compile_at_points(known, list(flow.pair_rates), points))
 
 
 def solve_coupled(
@@ -65,27 +65,23 @@ def solve_coupled(
     """
     flow = _derived(architecture, tangent)
     given = features, split, t, tolerance, pool
-    if any(rate.has(SoftmaxMean) for rate in flow.pair_rates):
+    if has_points(flow.pair_rates):
         _require_time(_compiled(architecture, tangent, 0), features, split, t)
-    spread = any(rate.has(SoftmaxMean) for rate in (*flow.own_rates, *flow.pair_rates))
+    spread = has_points((*flow.own_rates, *flow.pair_rates))
     if spread:
-        _require_agreement(_off_at_start(architecture, tangent, features, t), tolerance, flow.positions, _SURELY)
+        off = _off_at_start(architecture, tangent, features, t)
+        require_agreement(off, tolerance, _scores(flow.positions), _SURELY)
     found = _solved(_compiled(architecture, tangent, 0), *given)
     if not spread:
         return found
     other = _solved(_compiled(architecture, tangent, 1), *given)
-    off = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(found, other, strict=True) if a.any())
-    _require_agreement(off, tolerance, flow.positions)
+    off = largest_difference(found, other)
+    require_agreement(off, tolerance, _scores(flow.positions))
     return [(a + b) / 2 for a, b in zip(found, other, strict=True)]
 
 
-def _require_agreement(off: float, tolerance: float, positions: int, margin: float = 1.0) -> None:
-    """Require that two sets of points, which differ by so much of the largest entry, agree to the tolerance."""
-    if off > 2 * margin * tolerance:
-        raise ValueError(
-            f"means over the scores of a softmax of {positions} positions are known to about {off / 2:.0e} of the largest entry here, less "
-            f"than tolerance={tolerance:g} asks for; give a tolerance of that size, such as {10 ** np.ceil(np.log10(off)):g}"
-        )
+def _scores(positions: int) -> str:
+    return f"the scores of a softmax of {positions} positions"
 
 
 def _off_at_start(architecture: Recipe, tangent: bool, features: Array, t: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,9 +19,9 @@ from derivations.kernels.generic_pair import PairFlow, pair_flow
 from derivations.kernels.lowering import OwnMean, PairMean
 from derivations.kernels.means import MEAN, VARIANCE
 from derivations.symbols import time
-from numerics.compile import compile_expression
 from numerics.compile.jit import Kernel
 from numerics.compile.jit_pairs import pair_kernel
+from numerics.compile.points import compile_at_points, has_points
 from numerics.kernels.means import BELOW_ONE, LEAST, CompiledMeans, compile_means, stretched
 from numerics.kernels.panels import panels_of
 from numerics.kernels.series import Side, block_means
@@ -122,6 +122,11 @@ class DerivedFlow:
     def positions(self) -> int:
         """How many coordinates an input has where filters read them."""
         return len(self.flow.filters[0][0]) if self.flow.filters else 1
+
+    @property
+    def from_points(self) -> bool:
+        """Whether means over points occur in it."""
+        return has_points((*self.flow.own_rates, *self.flow.pair_rates))
 
     def values(self, t: float, states: Array, for_pairs: bool = False) -> tuple[list[Array], list[Array]]:
         """The states of all coordinates and what is found from one alone; and what filters read of it."""
@@ -243,8 +248,9 @@ def _pair_means(
 
 
 @lru_cache(maxsize=32)
-def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
+def derived_flow(architecture: Recipe, tangent: bool, points: int = 0) -> DerivedFlow:
     """Compile the flow of a generic pair of inputs; refused as by :func:`~derivations.kernels.generic_pair.pair_flow`."""
+    compiled = partial(compile_at_points, points=points)
     flow = pair_flow(architecture, tangent)
     count = len(flow.states)
     reads = [Read(np.array([[-1 if a is None else a for a in tap] for tap in taps])) for taps in flow.filters]
@@ -253,11 +259,11 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
     for k, o in enumerate(flow.own):
         known = (time, *flow.first[: count + k])
         if isinstance(o, OwnMean):
-            closed = None if o.closed is None else compile_expression((MEAN, VARIANCE), o.closed)
+            closed = None if o.closed is None else compiled((MEAN, VARIANCE), o.closed)
             means = CompiledMeans(panels_of(o.activation), closed_first=closed)
-            own.append(OneMean(means, _formula(known, o.mean), _formula(known, o.variance)))
+            own.append(OneMean(means, _formula(compiled, known, o.mean), _formula(compiled, known, o.variance)))
         else:
-            own.append(OneFilter(reads[o.filter], compile_expression(known, o.inside)))
+            own.append(OneFilter(reads[o.filter], compiled(known, o.inside)))
     parts = {(o.filter, o.tag): k for k, o in enumerate(flow.own) if not isinstance(o, OwnMean)}
     sides = (time, *flow.first, *flow.second, *flow.both)
     names = [p.name for p in flow.pairs]
@@ -266,24 +272,24 @@ def derived_flow(architecture: Recipe, tangent: bool) -> DerivedFlow:
         here = (*sides, *names[:k])
         if isinstance(p, PairMean):
             if (p.laws, p.covariance) not in laws:
-                entries = tuple(_formula((time, *flow.first), entry) for law in p.laws for entry in law)
-                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(here, p.covariance), len(here))
+                entries = tuple(_formula(compiled, (time, *flow.first), entry) for law in p.laws for entry in law)
+                laws[p.laws, p.covariance] = TwoLaw(entries, _formula(compiled, here, p.covariance), len(here))
             left, right = map(compile_means, p.activations)  # kept: equal ones are one object
             pairs.append(TwoMeans(left, right, laws[p.laws, p.covariance]))
         else:
-            inside = compile_expression(here, p.inside)
+            inside = compiled(here, p.inside)
             pairs.append(TwoFilter(reads[p.filter], inside, parts.get((p.filter, p.tag))))
     return DerivedFlow(
         flow,
         tangent,
         tuple(own),
-        compile_expression((time, *flow.first), list(flow.own_rates)),
+        compiled((time, *flow.first), list(flow.own_rates)),
         tuple(pairs),
-        compile_expression((*sides, *names), list(flow.pair_rates)),
+        compiled((*sides, *names), list(flow.pair_rates)),
     )
 
 
-def _formula(known: Sequence[Any], expr: Any) -> Formula:
+def _formula(compiled: Callable[..., Formula], known: Sequence[Any], expr: Any) -> Formula:
     """A formula as a function of arrays; a symbol is picked out, and a number is said."""
     if expr in known:
         place = known.index(expr)
@@ -291,4 +297,4 @@ def _formula(known: Sequence[Any], expr: Any) -> Formula:
     if expr.is_number:
         number = float(expr)
         return lambda *_: number
-    return compile_expression(known, expr)
+    return compiled(known, expr)

@@ -60,9 +60,13 @@ REFUSED = {
         _moved(lambda x: Weights("A", bias_variance=n)(tanh(x))),
         r"a layer makes a state of order n\^\(1/2\) of one of order 1",
     ),
-    "an average with a kink over three positions": (
+    "an average that large states do not have": (
         lambda: width_limit(
-            Network(lambda x: x + epsilon * A(x) * average(abs(x * over_positions(other(x)))), width=sp.oo, positions=3)
+            Network(
+                lambda x: x + epsilon * A(x) * average(sp.exp(x * over_positions(other(x)))),
+                width=sp.oo,
+                positions=3,
+            )
         ),
         "no rule is known for the Gaussian mean of .*: no rule for the joint Gaussian expectation",
     ),

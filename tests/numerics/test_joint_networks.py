@@ -136,6 +136,30 @@ def test_an_average_that_a_skip_remembers_adds_up_over_the_layers():
     assert abs(growth - one_layer[0]) > 6 * error
 
 
+def test_neurons_of_a_given_mean_square_are_not_independent():
+    """The fourth power of the state beside a skip: given V only its Wick product, of norm 24 V⁴, is left; independent neurons have 96 V⁴."""
+    size, depth, count = 400, 30, 5000
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((count, size), dtype=np.float32)
+    x /= np.sqrt((x**2).mean(1, keepdims=True))
+    for _ in range(depth):  # given the state, a matrix's output is Gaussian
+        body = (x**4).mean(1, keepdims=True) / (3 * (x**2).mean(1, keepdims=True))
+        x = SKIP * x + FULL * np.sqrt(body) * rng.standard_normal(x.shape, dtype=np.float32)
+    norm, t = (x**2).mean(1), depth / size
+    skip, full = sp.Rational(3, 5), sp.Rational(4, 5)
+    limit = joint_limit(Network(lambda x: skip * x + full * A(x**2 / sp.sqrt(3 * average(x**2))), width=n))
+    (state,) = limit.states
+    rate, spread = (float(sp.cancel(e)) for e in (limit.drift[0] / state, limit.covariance[0, 0] / state**2))
+    of_one = FULL**4 * 24 / 9
+    missing = 2 * of_one * SKIP**4 / (1 - SKIP**4) ** 2 / depth  # of the first and the last layers
+    variance, error = np.log(norm).var() / t, np.sqrt(2 / count) * spread
+    assert abs(variance - spread + missing) < 4 * error + 16 / size  # as between 50 and 100 neurons
+    independent = spread + 3 * of_one * (1 + SKIP**4) / (1 - SKIP**4)
+    assert abs(variance - independent + missing) > 40 * error
+    growth, error = np.log(norm.mean()) / t, norm.std() / norm.mean() / np.sqrt(count) / t
+    assert abs(growth - rate) < 4 * error
+
+
 def test_two_matrices_with_hidden_neurons_of_their_own():
     size, depth, count, rho = 40, 20, 2000, 0.3
     rng = np.random.default_rng(5)

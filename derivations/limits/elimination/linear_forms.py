@@ -147,6 +147,8 @@ def _split(expr: sp.Expr, noises: Sequence[sp.Symbol]) -> sp.Expr:
     if isinstance(expr, Binding) or sum(map(expr.has, noises)) < 2:
         return expr
     said = expr.func(*(_split(a, noises) if isinstance(a, sp.Expr) else a for a in expr.args))
+    if isinstance(said, sp.Abs | sp.sign):
+        return sp.Mul(*map(said.func, sp.Mul.make_args(sp.factor_terms(said.args[0]))))
     if isinstance(said, sp.Max | sp.Min) and sum(any(a.has(z) for z in noises) for a in said.args) > 2:
         raise DerivationError(
             f"the {'largest' if isinstance(said, sp.Max) else 'smallest'} of more than two Gaussian variables has no rule for its mean; take that of two"
@@ -181,7 +183,12 @@ def _indicator(condition: sp.Basic) -> sp.Expr | None:
     if condition in (sp.true, sp.false):
         return sp.S.One if condition == sp.true else sp.S.Zero
     if isinstance(condition, Relational):
-        return sp.Piecewise((1, condition.func(condition.lhs - condition.rhs, 0)), (0, True))
+        side = sp.factor_terms(condition.lhs - condition.rhs)
+        if side.is_Mul and isinstance(
+            condition, sp.StrictGreaterThan | sp.GreaterThan | sp.StrictLessThan | sp.LessThan
+        ):
+            return _sign_of_product(condition.func, side)
+        return sp.Piecewise((1, condition.func(side, 0)), (0, True))
     if isinstance(condition, sp.And | sp.Or | sp.Not):
         parts = [holds for part in condition.args if (holds := _indicator(part)) is not None]
         if len(parts) < len(condition.args):
@@ -191,6 +198,13 @@ def _indicator(condition: sp.Basic) -> sp.Expr | None:
         both = reduce(lambda a, b: a * b, (1 - part for part in parts))
         return both if isinstance(condition, sp.Not) else 1 - both
     return None
+
+
+def _sign_of_product(comparison: type[Relational], side: sp.Expr) -> sp.Expr:
+    """1 where a product is larger or smaller than 0: what its factors are, but where one of them is 0."""
+    least = comparison in (sp.GreaterThan, sp.StrictGreaterThan)
+    signs = sp.Mul(*(sp.Piecewise((1, a > 0), (-1, True)) for a in side.args if not a.is_positive))
+    return (1 + (signs if least else -signs)) / 2
 
 
 def opened(

@@ -110,10 +110,12 @@ def _transcendental_mean(expr: sp.Expr, noises: list[sp.Symbol], covariance: Cov
     parts = (part.xreplace(back) for part in sp.Add.make_args(sp.expand(expr.xreplace(below), power_base=False)))
     terms = [part.as_independent(*noises, as_Add=False) for part in parts]
     # a term without a rule is seen before closed forms of the others are looked for
-    products = [None if f.is_polynomial(*noises) else _product(f, noises) for _, f in terms]
+    products = [None if f.is_polynomial(*noises) else _product_or_parts(f, noises, covariance) for _, f in terms]
     for (constant, moving), product in zip(terms, products, strict=True):
         if product is None:
             total += constant * gaussian_mean(moving, covariance)
+        elif isinstance(product, list):
+            total += constant * sp.Mul(*(gaussian_mean(part, covariance, evaluate) for part in product))
         else:
             total += constant * _product_mean(*product, noises, covariance, evaluate)
     return total
@@ -123,6 +125,32 @@ def _factors(expr: sp.Expr) -> list[sp.Expr]:
     """Of each term that are no polynomials."""
     factors = (factor for term in sp.Add.make_args(expr) for factor in sp.Mul.make_args(term))
     return [factor for factor in factors if not factor.is_polynomial(*factor.free_symbols)]
+
+
+def _product_or_parts(
+    term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance
+) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]] | list[sp.Expr]:
+    """The polynomial and the functions of one noise each, or where these are many the factors that are independent of each other."""
+    try:
+        return _product(term, noises)
+    except _NoRule:
+        parts = _independent(term, noises, covariance)
+        if len(parts) == 1:
+            raise
+        return parts
+
+
+def _independent(term: sp.Expr, noises: list[sp.Symbol], covariance: Covariance) -> list[sp.Expr]:
+    """A product as one of products whose noises are independent of each other's."""
+    groups: list[tuple[set[sp.Symbol], sp.Expr]] = []
+    for factor in sp.Mul.make_args(term):
+        used, product = {a for a in noises if factor.has(a)}, factor
+        meet = [g for g in groups if any(covariance[a, b] != 0 or a == b for a in g[0] for b in used)]
+        for group in meet:
+            groups.remove(group)
+            used, product = used | group[0], product * group[1]
+        groups.append((used, product))
+    return [product for _, product in groups]
 
 
 def _product(term: sp.Expr, noises: list[sp.Symbol]) -> tuple[sp.Expr, dict[sp.Symbol, sp.Expr]]:

@@ -12,6 +12,8 @@ from derivations.calculus.boundaries import classify
 from derivations.calculus.gram import pair_correlation
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
+from derivations.gaussian import expect
+from derivations.gaussian.node import _kept
 from derivations.laws.approach import approach, limit_sign
 from derivations.laws.behaviour import end_behaviour
 from derivations.limits import depth_limit, joint_limit
@@ -153,3 +155,17 @@ def test_signs_of_limits():
     assert limit_sign([m(2) ** (-3 * k) for k in range(15)]) == 0
     assert limit_sign([m(-1) ** k for k in range(9)]) is None
     assert limit_sign([m(1)] * 3) is None
+
+
+def test_another_start_looks_at_the_same_places():
+    process = Diffusion((p,), [expect(sp.tanh(x) ** 2, x, p)], [[p * expect(sp.tanh(x) ** 2, x, p)]], half_line)
+
+    def made(start):
+        before = _kept.cache_info().misses
+        assert approach(process, sp.S.Zero, start).kind == "natural"
+        return _kept.cache_info().misses - before
+
+    first = made(R(1, 3))
+    assert first > 20
+    assert made(R(3, 10)) == 0
+    assert made(R(1, 10**9)) > 20  # control: further on there are others

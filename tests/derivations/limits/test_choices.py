@@ -13,6 +13,7 @@ from derivations.gaussian.single import choice_elsewhere
 from derivations.kernels import ntk
 from derivations.language import parse_layer
 from numerics.compile import compile_expression
+from numerics.compile.joint_means import joint_gaussian_mean
 from tests.random_layers import limit_at
 
 STATE = np.array([0.7, -1.1, 0.4])
@@ -194,9 +195,11 @@ def test_a_choice_by_what_another_mean_is_over_is_left_to_that_mean():
     assert choice_elsewhere(sp.Piecewise((x, z > 0), (0, True)), x) is not None
 
 
-def test_the_largest_of_three_is_refused_by_what_it_is():
-    with pytest.raises(DerivationError, match="the largest of more than two Gaussian variables has no rule"):
-        derive(Network("x + eps*C(max(A(x), B(x), D(x)))", width=sp.oo))
+def test_the_largest_of_three_has_a_value():
+    (mean,) = derive(Network("x + eps*C(max(A(x), B(x), D(x)))", width=sp.oo)).limit.drift
+    (state,) = mean.free_symbols
+    found, error = joint_gaussian_mean(mean.subs(state, 2))
+    assert abs(found - (2 + np.sqrt(3) / np.pi)) < error < 1e-3
 
 
 def test_a_probability_that_depends_on_the_depth_is_refused_for_the_jumps_that_it_makes():

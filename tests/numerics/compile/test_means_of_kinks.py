@@ -1,0 +1,97 @@
+"""Means of functions with kinks in which several matrices meet: closed where signs split, else over points, with an error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import Network, derive, parse_layer
+from derivations.errors import NotClosed
+from derivations.gaussian import GaussianJointExpectation, joint_mean
+from numerics import kernel_matrix, solve_flow
+from numerics.compile.joint_means import joint_gaussian_mean
+
+z = sp.symbols("z_1:6", real=True)
+LAW = np.array([[1.3, 0.5], [0.5, 0.8]])
+INPUTS = np.array([[1.0, 0.5, -0.3], [0.2, 1.0, 0.7]])
+
+
+def relu(v):
+    return np.maximum(v, 0)
+
+
+def products(covariance):
+    """Of |z1 z3| |z2 z4|, where (z1, z2) and (z3, z4) are independent, and z5 beside them: E |z1 z2| squared."""
+    (a, c), (_, b) = covariance
+    rho = c / np.sqrt(a * b)
+    return (2 / np.pi * np.sqrt(a * b) * (np.sqrt(1 - rho**2) + rho * np.arcsin(rho))) ** 2
+
+
+@pytest.mark.parametrize("beside", [1, sp.Heaviside(z[4])], ids=["on a sphere", "in five dimensions"])
+def test_the_error_holds(beside):
+    table = sp.diag(*[sp.Matrix(2, 2, lambda i, j: sp.Rational(str(LAW[i, j])))] * 2, 1)
+    found, error = joint_gaussian_mean(joint_mean(sp.Abs(z[0] * z[2]) * sp.Abs(z[1] * z[3]) * beside, z, table))
+    wanted = products(LAW) * (1 if beside == 1 else 0.5)
+    assert abs(found - wanted) < error < 2e-2 * wanted
+    assert abs(found - products(LAW + 0.1) * wanted / products(LAW)) > error
+
+
+def net(branch):
+    return Network(parse_layer(f"x + eps*A({branch})"), width=sp.oo, inputs=2)
+
+
+#: A branch of two matrices, the same of arrays, and whether its mean over two inputs is over points.
+BRANCHES = {
+    "relu(B(x))*relu(B(x) + C(x))": (lambda b, c: relu(b) * relu(b + c), True),
+    "max(relu(B(x)), C(x))": (lambda b, c: np.maximum(relu(b), c), True),
+    "relu(B(x) + C(x)**2)": (lambda b, c: relu(b + c * c), True),
+    "relu(B(x)*relu(C(x)))": (lambda b, c: relu(b * relu(c)), True),
+    "relu(B(x)*C(x))": (lambda b, c: relu(b * c), False),
+    "sign(B(x)*C(x))": (lambda b, c: np.sign(b * c), False),
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_two_matrices_meet_in_a_kink(branch):
+    function, over_points = BRANCHES[branch]
+    limit = derive(net(branch)).limit
+    at = {s: sp.Rational(str(LAW[int(s.name[-2]) - 1, int(s.name[-1]) - 1])) for s in limit.states}
+    (rate,) = (limit.drift[k] for k, s in enumerate(limit.states) if s.name == "K_12")
+    assert rate.has(GaussianJointExpectation) == over_points
+
+    def value(law):
+        numbers = {s: law[int(s.name[-2]) - 1, int(s.name[-1]) - 1] for s in at}
+        there = rate.xreplace({s: sp.Rational(str(v)) for s, v in numbers.items()})
+        means = {node: sp.Float(joint_gaussian_mean(node)[0]) for node in there.atoms(GaussianJointExpectation)}
+        return float(there.xreplace(means).evalf())
+
+    drawn = np.random.default_rng(0).standard_normal((2, 2, 200_000))
+    (b, bb), (c, cc) = np.einsum("ij,kjs->kis", np.linalg.cholesky(LAW), drawn)
+    sample = function(b, c) * function(bb, cc)
+    error = sample.std() / np.sqrt(len(sample))
+    assert abs(sample.mean() - value(LAW)) < 4 * error
+    assert abs(sample.mean() - value(LAW - [[0, 0.2], [0.2, 0]])) > 4 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", ["relu(B(x) + C(x)**2)", "silu(B(x)*C(x))"])
+def test_a_kernel_is_as_exact_as_it_says(branch):
+    with pytest.raises(ValueError, match="several Gaussian variables at once are known to about"):
+        kernel_matrix(net(branch), INPUTS, t=0.2)
+    near = kernel_matrix(net(branch), INPUTS, t=0.2, tolerance=1e-3)
+    flow = derive(net(branch)).limit
+    start = INPUTS @ INPUTS.T / 3
+    x0 = [start[int(s.name[-2]) - 1, int(s.name[-1]) - 1] for s in flow.states]
+    path = solve_flow(flow, x0, t=0.2, rtol=1e-4, atol=1e-4)
+    k = [s.name for s in flow.states].index("K_12")
+    assert abs(path(0.2)[k] - near[0, 1]) < 1e-3 * near.max()
+    assert 0 < path.error(0.2)[k] < 1e-3 * near.max()
+
+
+def test_means_of_kinks_have_no_derivatives():
+    s = sp.Symbol("s", positive=True)
+    mean = joint_mean(sp.Max(z[0], z[1] ** 2), z[:2], [[s, 0], [0, 1]])
+    with pytest.raises(NotClosed, match="what is averaged has kinks; take a smooth function"):
+        sp.diff(mean, s)
+    assert mean.subs(s, 2).evalf() == mean.subs(s, 2)  # no digits that are not known
