@@ -15,10 +15,11 @@ _MOST_OPERATIONS = 60  # of a formula that is brought over one denominator or as
 _MOST_INVERTED = 12  # functions within functions
 #: Odd, increasing, and 0 only at 0.
 ODD = (sp.tanh, sp.sinh, sp.asinh, sp.atan, sp.erf, sp.erfi, sp.asin, sp.atanh)
+#: Inverses, and the values taken. Of erf none: SymPy does not know that numbers erfinv(c) are real, so that brackets say more.
 _INVERSES = {
     sp.tanh: (sp.atanh, -1, 1),
-    sp.erf: (sp.erfinv, -1, 1),
-    sp.erfc: (sp.erfcinv, 0, 2),
+    sp.erf: (None, -1, 1),
+    sp.erfc: (None, 0, 2),
     sp.atan: (sp.tan, -sp.pi / 2, sp.pi / 2),
     sp.sinh: (sp.asinh, -sp.oo, sp.oo),
     sp.asinh: (sp.sinh, -sp.oo, sp.oo),
@@ -160,7 +161,7 @@ def _invert(function: sp.Expr, level: sp.Expr, x: sp.Symbol, depth: int) -> tupl
         above, below = _positive(level - least), _positive(most - level)
         if above is False or below is False:
             return ()
-        if above and below:
+        if above and below and inverse is not None:
             return exact_zeros(function.args[0] - inverse(level), x, depth + 1)
     return None
 

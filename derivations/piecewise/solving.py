@@ -234,7 +234,17 @@ def _less(a: sp.Expr, b: sp.Expr) -> bool:
     """Whether a < b, by the brackets where these decide it."""
     if _bounds(a)[1] <= _bounds(b)[0] and (isinstance(a, IsolatedRoot) or isinstance(b, IsolatedRoot)):
         return True
-    return bool((b - a).is_extended_positive)
+    infinite = sp.oo in (a, b) or -sp.oo in (a, b)  # less a number of unknown reality SymPy takes it for not positive
+    known = None if infinite else (b - a).is_extended_positive
+    return _by_digits(a, b) if known is None else bool(known)
+
+
+def _by_digits(a: sp.Expr, b: sp.Expr) -> bool:
+    """Whether a < b, of numbers of which SymPy does not know that they are real, or infinities; equal and complex ones are not."""
+    first, second = (number.evalf(30) for number in (a, b))
+    if not all(n.is_Float or n.is_Rational or n in (sp.oo, -sp.oo) for n in (first, second)):
+        return False
+    return bool(first < second) and not (first.is_finite and second.is_finite and is_zero(b - a))
 
 
 def _bounds(number: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

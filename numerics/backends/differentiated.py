@@ -6,7 +6,13 @@ from numerics.backends.angles import small_angles
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import (
+    cancelling_sums,
+    correlation_angles,
+    exponential_tails,
+    logistic_quotients,
+    stable_logarithms,
+)
 
 #: In this order.
 WITH_DERIVATIVES = (
@@ -16,6 +22,7 @@ WITH_DERIVATIVES = (
     bounded_quotients,
     bounded_logarithms,
     cancelling_sums,
+    exponential_tails,
     stable_logarithms,
     logistic_quotients,
     decaying_powers,

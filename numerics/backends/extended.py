@@ -240,6 +240,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "log_cosh": _log_cosh,
     "erfc": _erfc,
     "erfi": _erfi,
+    "error_tail": lambda exponent, u, rest: _exp(exponent) * _erfc(u),
     **{name: _odd(getattr(np, name)) for name in ("tanh", "arctan", "sin", "tan", "arcsin", "arctanh")},
     "erf": _odd(special.erf),
     "abs": abs,

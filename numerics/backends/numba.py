@@ -16,7 +16,13 @@ from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import cancelling_sums, correlation_angles, logistic_quotients, stable_logarithms
+from numerics.backends.rewrites import (
+    cancelling_sums,
+    correlation_angles,
+    exponential_tails,
+    logistic_quotients,
+    stable_logarithms,
+)
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}
@@ -25,6 +31,7 @@ _TWINS = {
     "ScaledBesselI": "scaled_bessel_i",
     "LogNormalCdf": "log_normal_cdf",
     "ErrorTail": "erfc",
+    "ExponentialTail": "error_tail",
     "LogCosh": "log_cosh",
     "Logistic": "logistic",
     "erfi": "erfi",
@@ -159,6 +166,7 @@ NUMBA = Backend(
         bounded_quotients,
         bounded_logarithms,
         cancelling_sums,
+        exponential_tails,
         stable_logarithms,
         logistic_quotients,
         logistic_powers,

@@ -26,6 +26,7 @@ from numerics.backends.rewrites import (
     cancelling_sums,
     correlation_angles,
     differences_of_several,
+    exponential_tails,
     logistic_quotients,
     stable_logarithms,
 )
@@ -33,6 +34,7 @@ from numerics.backends.rewrites import (
 _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},
     "ErrorTail": "erfc",
+    "ExponentialTail": "error_tail",
     "LogCosh": "log_cosh",
     "Logistic": "logistic",
     "erfi": "erfi",
@@ -164,6 +166,7 @@ _REWRITES = (
     bounded_quotients,
     bounded_logarithms,
     cancelling_sums,
+    exponential_tails,
     stable_logarithms,
     logistic_quotients,
     guarded_branches,

@@ -5,6 +5,7 @@ formula                        rewritten                                 near
 ============================== ======================================= ====================
 :math:`a e^u - a`              :math:`a\,\mathrm{expm1}\,u`              :math:`u \to 0`
 :math:`a \pm a \operatorname{erf} u`  :math:`a \operatorname{erfc}(\mp u)`  :math:`u \to \mp\infty`
+:math:`e^a \operatorname{erfc} u`       :math:`e^{a - u^2} \operatorname{erfcx} u` :math:`u \to \infty`
 :math:`a - a \tanh^2 u`         :math:`a / \cosh^2 u`                     :math:`|u| \to \infty`
 :math:`a \pm a \tanh u`         :math:`2a / (1 + e^{\mp 2u})`              :math:`u \to \mp\infty`
 :math:`a/(1 + e^u) - a`         :math:`-a/(1 + e^{-u})`                 :math:`u \to -\infty`
@@ -35,6 +36,12 @@ class ErrorTail(sp.Function):
     """The function erfc, but erfc(-x) stays as it is: SymPy would write 2 - erfc(x), which cancels again."""
 
     nargs = 1
+
+
+class ExponentialTail(sp.Function):
+    r"""The product :math:`e^a \operatorname{erfc} u`, of a, u and :math:`a - u^2`; its factors may be no doubles."""
+
+    nargs = 3
 
 
 def cancelling_sums(expr: sp.Expr) -> sp.Expr:
@@ -68,7 +75,7 @@ def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]
     groups: dict[sp.Expr, list[tuple[sp.Expr, sp.Expr, sp.Expr | None]]] = {}
     for term in terms:
         found = next((f for f in sp.Mul.make_args(term) if isinstance(f, sp.erf)), None)
-        number, factor = (term if found is None else term / found).as_coeff_Mul()
+        number, factor = (term if found is None else _over(term, found)).as_coeff_Mul()
         if factor.has(sp.exp):
             groups.setdefault(factor, []).append((term, number, None if found is None else found.args[0]))
     joined, left = list[sp.Expr](), list(terms)
@@ -99,7 +106,7 @@ def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None
                 and not _logistic(function)
             ):
                 continue
-            factor = term / function
+            factor = _over(term, function)
             for other in terms:
                 number = _multiple(other, factor)
                 if other != term and number.is_number and (joined := _joined(function, number)) is not None:
@@ -109,11 +116,22 @@ def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None
 
 def _multiple(term: sp.Expr, other: sp.Expr) -> sp.Expr:
     """Of two products, in which 1 - x and x - 1 are multiples of each other."""
-    found = term / other
+    found = _over(term, other)
     if found.is_number:
         return found
     (sign, above), (turned, below) = map(_signed, (term, other))
-    return sign * turned * (above / below)
+    return sign * turned * _over(above, below)
+
+
+def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
+    """A quotient, out of which what both are products of is left: SymPy keeps an exponential of a sum beside its inverse."""
+    above, below = list(sp.Mul.make_args(term)), list[sp.Expr]()
+    for factor in sp.Mul.make_args(other):
+        if factor in above:
+            above.remove(factor)
+        else:
+            below.append(factor)
+    return sp.Mul(*above) / sp.Mul(*below)
 
 
 def _signed(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
@@ -170,6 +188,34 @@ def _joined(function: sp.Expr, number: sp.Expr) -> sp.Expr | None:
     if isinstance(function, sp.tanh):
         return 2 * number / (1 + sp.exp(-2 * number * u))
     return number * ErrorTail(-number * u)
+
+
+def exponential_tails(expr: sp.Expr) -> sp.Expr:
+    r"""Products of an exponential and a tail that decays like one over it, as Gaussian means of exponentials hold them.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", positive=True)
+    >>> exponential_tails(sp.exp(x / 2) * sp.erfc(sp.sqrt(x / 2)))
+    ExponentialTail(x/2, sqrt(2)*sqrt(x)/2, 0)
+    >>> exponential_tails(sp.exp(x) * sp.erfc(sp.sqrt(x / 2)))
+    exp(x)*erfc(sqrt(2)*sqrt(x)/2)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Mul), _with_tail)
+
+
+def _with_tail(product: sp.Mul) -> sp.Expr:
+    grown = [factor for factor in product.args if isinstance(factor, sp.exp)]
+    tails = [factor for factor in product.args if isinstance(factor, ErrorTail | sp.erfc)]
+    if len(grown) != 1 or len(tails) != 1:
+        return product
+    (exponential,), (tail,) = grown, tails
+    exponent, u = sp.expand(exponential.args[0]), tail.args[0]
+    rest = sp.expand(exponent - u**2)
+    moving = {term.as_coeff_Mul()[1] for term in sp.Add.make_args(exponent) if variables(term)}
+    if not moving or any(term.as_coeff_Mul()[1] in moving for term in sp.Add.make_args(rest)):
+        return product
+    return _over(product, exponential * tail) * ExponentialTail(exponential.args[0], u, rest)
 
 
 def stable_logarithms(expr: sp.Expr) -> sp.Expr:

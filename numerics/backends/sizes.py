@@ -17,7 +17,7 @@ from sympy.codegen.numpy_nodes import logaddexp
 
 from numerics.backends.exponentials import LogCosh
 from numerics.backends.kinks import Where
-from numerics.backends.rewrites import ErrorTail
+from numerics.backends.rewrites import ErrorTail, ExponentialTail
 from numerics.backends.variables import variables
 
 _POWERS = (1020, 820, 600, 450, 340, 250, 180, 130, 90, 65, 45)
@@ -120,6 +120,8 @@ class _Sizes:
         if isinstance(expr, sp.Max | sp.Min | logaddexp):
             ordered = sorted(parts, key=_place)
             return _logaddexp(ordered[-1]) if isinstance(expr, logaddexp) else ordered[-isinstance(expr, sp.Max)]
+        if isinstance(expr, ExponentialTail):
+            return _exponential_tail(*parts)
         if type(expr) not in _FUNCTIONS:
             raise NotJudged
         return _FUNCTIONS[type(expr)](parts[0])
@@ -241,6 +243,13 @@ def _tail(u: Size) -> Size:
     if u.true < 0 or u.sign < 0:
         return Size(1, 0.0, 0.0)
     return _exponential(u._replace(sign=-1))
+
+
+def _exponential_tail(exponent: Size, u: Size, rest: Size) -> Size:
+    """Two exponentials to the left of 0; one of them over the place to the right."""
+    if u.true > 0 and u.sign < 0:
+        return _exponential(exponent)
+    return _product([_exponential(rest), _power(u, sp.S.NegativeOne)]) if u.true > 0 else _exponential(rest)
 
 
 _FUNCTIONS = {

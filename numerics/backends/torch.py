@@ -15,6 +15,7 @@ from numerics.backends.numpy import NumPyWriter
 
 _TWINS = {
     "ErrorTail": "erfc",
+    "ExponentialTail": "error_tail",
     "LogCosh": "log_cosh",
     "LogNormalCdf": "log_ndtr",
     "ReciprocalExpm1": "reciprocal_expm1",
@@ -33,7 +34,7 @@ _RENAMED = {
 _SAME = """abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos erf erfc floor greater greater_equal less less_equal
 log log1p logical_not maximum minimum not_equal sign sin sqrt square tan tanh where"""
 #: Of this project, where PyTorch has none or the derivatives of its own are no numbers.
-_OWN = "cosh exp expm1 log_cosh logaddexp reciprocal_expm1 reciprocal_sinh sinh"
+_OWN = "cosh error_tail exp expm1 log_cosh logaddexp reciprocal_expm1 reciprocal_sinh sinh"
 
 
 def _printer() -> NumPyWriter:

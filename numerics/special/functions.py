@@ -215,3 +215,20 @@ def log_cosh(x: ArrayLike) -> Array:
     near = np.log1p(2 * np.sinh(np.minimum(size, 1.0) / 2) ** 2)
     result: Array = np.where(size < 1, near, size - np.log(2.0) + np.log1p(np.exp(-2 * size)))
     return result
+
+
+def error_tail(exponent: ArrayLike, u: ArrayLike, rest: ArrayLike) -> Array:
+    r"""The product :math:`e^a \operatorname{erfc} u` from a, u and :math:`a - u^2`, where its factors are no doubles too.
+
+    To the right of 0 it is :math:`e^{a - u^2} \operatorname{erfcx} u`, to the left :math:`2e^a` less that of -u.
+
+    Examples
+    --------
+    >>> float(error_tail(1e6, 1e3, 0.0))
+    0.0005641893014533876
+    """
+    a, x, left = (np.asarray(given, dtype=float) for given in (exponent, u, rest))
+    with np.errstate(over="ignore", under="ignore"):
+        beyond = np.exp(left) * special.erfcx(np.abs(x))
+        result: Array = np.where(x < 0, 2 * np.exp(np.where(x < 0, a, 0.0)) - beyond, beyond)
+    return result

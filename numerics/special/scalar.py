@@ -61,7 +61,7 @@ def _of_an_order(name: str) -> Callable[[float, float], float]:
     return call
 
 
-dawsn, erfi, erfinv, erfcinv = map(_unary, ("dawsn", "erfi", "erfinv", "erfcinv"))
+dawsn, erfcx, erfi, erfinv, erfcinv = map(_unary, ("dawsn", "erfcx", "erfi", "erfinv", "erfcinv"))
 log_normal_cdf = _unary("log_ndtr")
 _ive, iv, kv, jv, yv = map(_of_an_order, ("ive", "iv", "kv", "jv", "yv"))
 
@@ -101,6 +101,13 @@ def logaddexp(a: float, b: float) -> float:
     """The logarithm of a sum of two exponentials."""
     top, gap = max(a, b), -abs(a - b)
     return top if math.isinf(top) or math.isnan(gap) else top + math.log1p(math.exp(gap))
+
+
+@numba.njit(error_model="numpy", nogil=True)
+def error_tail(exponent: float, u: float, rest: float) -> float:
+    """An exponential times erfc, as :func:`numerics.special.error_tail`."""
+    beyond = math.exp(rest) * erfcx(abs(u))
+    return 2.0 * math.exp(exponent) - beyond if u < 0.0 else beyond
 
 
 @numba.njit(error_model="numpy", nogil=True)

@@ -47,6 +47,12 @@ def log_cosh(x: Any) -> Any:
     )
 
 
+def error_tail(exponent: Any, u: Any, rest: Any) -> Any:
+    """An exponential times erfc, as :func:`numerics.special.error_tail`."""
+    beyond = torch.exp(rest) * torch.special.erfcx(torch.abs(u))
+    return torch.where(u < 0, 2 * torch.exp(torch.where(u < 0, exponent, 0.0)) - beyond, beyond)
+
+
 def reciprocal_expm1(x: Any) -> Any:
     """One over an exponential minus one."""
     right, left = torch.where(x > 0, x, 1.0), torch.where(x > 0, -1.0, x)

@@ -1,0 +1,63 @@
+"""Kinks where an error function takes a value: SymPy does not know that numbers erfinv(c) are real, and they were left out."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import ResNet, derive, parse_activation
+from derivations.gaussian import expect
+from derivations.piecewise import analyse, between, zeros
+from numerics import compile_expression
+
+x = sp.Symbol("x", real=True)
+KINKED = {
+    "min(erf(x), 0.7)": [mpmath.erfinv(0.7)],
+    "max(erf(x) - 1/3, 0)": [mpmath.erfinv(mpmath.mpf(1) / 3)],
+    "abs(erf(2*x - 1) + 1/2)": [(1 - mpmath.erfinv(0.5)) / 2],
+    "max(erf(exp(x)), 1/2)": [mpmath.log(mpmath.erfinv(0.5))],
+    "min(erf(x)**2, 1/2)": [-mpmath.erfinv(mpmath.sqrt(0.5)), mpmath.erfinv(mpmath.sqrt(0.5))],
+}
+
+
+@pytest.mark.parametrize("formula", KINKED)
+def test_kinks_at_values_of_an_error_function(formula):
+    function = parse_activation(formula)
+    found = [float(p.value) for p in analyse(function.expr, function.variable).kinks]
+    assert np.allclose(found, [float(z) for z in KINKED[formula]], rtol=1e-14, atol=0)
+
+
+def test_a_value_that_is_never_taken_makes_no_kink():
+    assert analyse(sp.Min(sp.erf(x), sp.Rational(3, 2)), x).kinks == ()
+    assert zeros(sp.erfc(x) - 2, x).zeros == ()
+
+
+def test_a_mean_over_such_a_kink():
+    """It was that of erf² alone, .4646."""
+    found = sp.N(expect(sp.Min(sp.erf(x), sp.Rational(7, 10)) ** 2, x, 1), 20)
+    places = [-12, -3, 0, mpmath.erfinv(0.7), 3, 12]
+    wanted = mpmath.quad(lambda z: min(mpmath.mpf(0.7), mpmath.erf(z)) ** 2 * mpmath.npdf(z), places)
+    assert abs(found - wanted) < 1e-12
+    assert abs(found - 2 * mpmath.asin(mpmath.mpf(2) / 3) / mpmath.pi) > 0.05  # the control
+
+
+def test_a_limit_whose_noise_has_such_a_kink():
+    limit = derive(ResNet(parse_activation("max(erf(x) - 1/3, 0)"), width=1)).limit
+    points = np.array([-1.0, 0.2, 0.4, 2.0])
+    found = compile_expression(limit.states, limit.covariance[0, 0])(points)
+    wanted = [max(float(mpmath.erf(p)) - 1 / 3, 0.0) ** 2 for p in points]
+    assert np.allclose(found, wanted, rtol=1e-12)
+    assert found[-1] > 0.4  # the control: it was 0 everywhere
+
+
+def test_numbers_that_are_not_known_to_be_real_are_compared_by_digits():
+    inside = sp.erfinv(sp.Rational(1, 2))
+    assert (sp.oo - inside).is_extended_positive is not True  # or this test is about nothing
+    assert between(inside, sp.S.Zero, sp.oo)
+    assert between(inside, -sp.oo, sp.S.One)
+    assert not between(inside, inside, sp.oo)
+    assert not between(inside, sp.S.One, sp.oo)
+    assert not between(sp.asin(2), -sp.oo, sp.oo)
+    assert not between(sp.asin(2) + inside, -sp.oo, sp.oo)
