@@ -15,9 +15,9 @@ def parameters_of(options: argparse.Namespace) -> tuple[Any, ...]:
     names = getattr(options, "parameter", None) or ()
     if not names:
         return ()
-    from sympy import Symbol
+    from derivations.symbols import positive
 
-    return tuple(Symbol(name, positive=True) for name in names)
+    return positive(names)
 
 
 def sought_option(options: argparse.Namespace) -> str:
