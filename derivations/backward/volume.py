@@ -124,23 +124,32 @@ class LogDeterminant(Shown):
                 own = found.fixed.get(matrix[a, b], matrix[a, b])
                 rule[_average(layer, x[a] * x[b])] = own + (means[a] * means[b] if found.centred else 0)
 
+        def is_open(expr: sp.Expr) -> bool:
+            return bool(expr.atoms(LayerAverage) or expr.free_symbols & {*means, *x})
+
         def closed(expr: sp.Expr) -> sp.Expr:
-            inside = expr.xreplace(rule)
-            inside = sp.cancel(inside) if inside.is_rational_function(*means, *matrix) else sp.expand(inside)
-            if inside.atoms(LayerAverage) or inside.free_symbols & {*means, *x}:
-                raise NotClosed(f"{brief(expr)} is no function of the Gram matrix")
-            return sp.factor_terms(inside)
+            whole = released(expr)
+            inside = whole.xreplace(rule)
+            if inside.is_rational_function(*means, *matrix):
+                inside = sp.factor_terms(sp.cancel(inside))
+            elif is_open(inside):  # long coefficients are multiplied out only where terms must cancel
+                inside = sp.factor_terms(sp.expand(inside))
+            if is_open(inside):
+                raise NotClosed(f"{brief(whole)} is no function of the Gram matrix")
+            return inside
 
         def shared(a: int, b: int) -> sp.Expr:
-            """With an entry of the Gram matrix."""
-            total = _average(layer, x[a] * self.with_state[b] + x[b] * self.with_state[a])
+            """With an entry of the Gram matrix; coefficients that have names keep them until averages are taken."""
+            moved = {c: layer.with_state(c) for c in (a, b)}
+            total = _average(layer, x[a] * moved[b] + x[b] * moved[a])
             if found.centred:
-                total -= means[a] * _average(layer, self.with_state[b]) + means[b] * _average(layer, self.with_state[a])
+                total -= means[a] * _average(layer, moved[b]) + means[b] * _average(layer, moved[a])
             return closed(total)
 
         places = {matrix[a, b]: (a, b) for a in range(p) for b in range(a, p)}
         states, count = found.process.states, len(found.process.states)
-        column = [shared(*places[s]) for s in states] + [closed(self.averages[1])]
+        drift_of, rate = _rates(layer)
+        column = [shared(*places[s]) for s in states] + [closed(rate)]
         process = found.process
 
         def entry(i: int, j: int) -> sp.Expr:
@@ -148,7 +157,7 @@ class LogDeterminant(Shown):
                 return column[j]
             return process.entry(i, j) if isinstance(process, Diffusion) else sp.S.Zero
 
-        drift = sp.ImmutableMatrix([*process.drift, closed(self.averages[0])])
+        drift = sp.ImmutableMatrix([*process.drift, closed(drift_of)])
         inside = process.domain if isinstance(process, Diffusion) else cone(matrix)
         if isinstance(inside, sp.ConditionSet):  # of the Gram matrix, whatever the logarithm
             inside = sp.ConditionSet(sp.Tuple(*inside.sym, LOG_VOLUME), inside.condition, sp.Reals ** (count + 1))

@@ -1,5 +1,6 @@
 """Jacobians over positions whose functions have long Gaussian means, against quadrature over what the filter puts out."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -155,3 +156,32 @@ def test_names_in_shared_parts_are_found_once():
     found, none = names_in(deep, HeldMean), names_in(deep, HeldSum)
     assert found == [inner]
     assert none == []
+
+
+@pytest.mark.slow
+def test_the_determinants_process_over_positions_is_that_of_all_neurons():
+    # coefficients were multiplied out before averages were taken, in minutes
+    found = jacobian(ConvBlock(gelu, width=4, positions=POSITIONS)).log_det
+    process, layer = found.process, found.layer
+    state = np.random.default_rng(8).normal(size=(4, POSITIONS)).round(2)
+    gram = dict(zip(process.states, map(sp.Float, (state.T @ state / 4)[np.triu_indices(POSITIONS)]), strict=False))
+    rows = [[sp.Rational(str(e)) for e in row] for row in state]
+
+    @cache
+    def written(expr):
+        return written_out(as_sums(expr, layer.state, sp.Integer(4)), rows)
+
+    def of_neurons(expr, i=0):
+        return float(written(expr).xreplace(dict(zip(layer.state, rows[i], strict=True))).evalf(15))
+
+    def by_gram(expr):
+        return float(expr.xreplace(gram).evalf(15))
+
+    moved = [np.mean([state[i, 0] * of_neurons(found.with_state[c], i) for i in range(4)]) for c in (0, 1)]
+    swapped = np.mean([state[i, 1] * of_neurons(found.with_state[0], i) for i in range(4)])
+    assert len(process.states) == 7
+    assert np.isclose(by_gram(process.entry(6, 0)), 2 * moved[0], rtol=1e-8)  # with the mean square at the first place
+    assert np.isclose(by_gram(process.entry(6, 1)), moved[1] + swapped, rtol=1e-8)
+    assert not np.isclose(by_gram(process.entry(6, 1)), 2 * moved[1], rtol=1e-3)  # the control
+    for ours, theirs in zip((process.drift[6], process.entry(6, 6)), found.averages, strict=True):
+        assert np.isclose(by_gram(ours), of_neurons(theirs), rtol=1e-8)

@@ -10,8 +10,11 @@ import sympy as sp
 from derivations import (
     MLP,
     RECIPES,
+    AttentionBlock,
+    ConvBlock,
     ConvResNet,
     DerivationError,
+    GatedBlock,
     MLPBlock,
     Network,
     NoLimit,
@@ -292,3 +295,20 @@ def test_a_power_of_the_width_in_a_matrix_has_its_order():
     moved = [{name: (c.state, c.output) for name, c in v.changes.items()} for v in (inside, beside, without)]
     assert (inside.a, inside.b, moved[0]) == (beside.a, beside.b, moved[1])
     assert moved[0] != moved[2]  # the control: the power counts
+
+
+KEPT = {
+    "dropout": lambda **o: MLPBlock(relu, width=n, **o),
+    "gate": lambda **o: GatedBlock(silu, width=n, norm="rms", **o),
+    "filter": lambda **o: ConvBlock(relu, width=n, positions=3, **o),
+    "attention": lambda **o: AttentionBlock(width=n, positions=2, **o),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_factors_that_layers_draw_move_no_exponent(name):
+    plain = scalings(KEPT[name](), training=True)
+    for dropped in (KEPT[name](keep=HALF), KEPT[name](keep_branch=HALF)):
+        found = scalings(dropped, training=True)
+        assert all(rates(found, rule) == rates(plain, rule) for rule in ("sgd", "sign"))
+        assert rates(found, "sgd") != rates(plain, "sign")  # the control
