@@ -11,7 +11,7 @@ from derivations.architectures.base import Recipe, checked_inputs, checked_width
 from derivations.architectures.regime import Regime
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, shown
-from derivations.language import Weights, parse_layer
+from derivations.language import Weights
 from derivations.symbols import depth, require_free_names, state, step, time
 
 
@@ -67,6 +67,8 @@ class Network(Recipe):
         if isinstance(said, Callable):  # type: ignore[arg-type]
             said = _said(said)  # type: ignore[arg-type]
         elif isinstance(said, str):
+            from derivations.language.text import parse_layer
+
             said = parse_layer(said)
         try:
             expr = exact_decimals(said)

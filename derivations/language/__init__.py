@@ -4,6 +4,8 @@ r"""How a network is said: a layer as a short program of random matrices, averag
 (norms, dropout), ``statements`` the program that a layer's expression stands for, ``reader`` its way there.
 """
 
+from typing import TYPE_CHECKING
+
 from derivations.language.nodes import average, normalised_sum
 from derivations.language.positions import (
     attention,
@@ -19,10 +21,13 @@ from derivations.language.positions import (
 )
 from derivations.language.reader import program
 from derivations.language.statements import Program
-from derivations.language.text import parse_layer
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, rms_norm
 from derivations.language.weights import Weights
+from derivations.loading import on_demand
 from derivations.symbols import step as epsilon
+
+if TYPE_CHECKING:
+    from derivations.language.text import parse_layer
 
 __all__ = [
     "parse_layer",
@@ -47,3 +52,6 @@ __all__ = [
     "Program",
     "program",
 ]
+
+# a text may name any activation, all of whose formulas it loads
+__getattr__, __dir__ = on_demand(__name__, {"derivations.language.text": "parse_layer"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sympy as sp
 
 from derivations.activations.base import Activation
-from derivations.activations.registry import ACTIVATIONS
+from derivations.activations.piecewise_linear import PIECEWISE_LINEAR
 from derivations.language.statements import Matrix, Mean, Program
 from derivations.language.weights import Weights
 from derivations.symbols import state, step
@@ -79,7 +79,12 @@ class OneMatrixLayer:
     @property
     def inner(self) -> Activation:
         r""":math:`\psi` with its name where it has one."""
-        return next((a for a in ACTIVATIONS.values() if a.expr == self.body), Activation(str(self.body), self.body))
+        named = next((a for a in PIECEWISE_LINEAR if a.expr == self.body), None)
+        if named is None:  # only then all others are made
+            from derivations.activations.registry import ACTIVATIONS
+
+            named = next((a for a in ACTIVATIONS.values() if a.expr == self.body), None)
+        return Activation(str(self.body), self.body) if named is None else named
 
     @property
     def is_linear(self) -> bool:

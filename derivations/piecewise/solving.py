@@ -17,6 +17,7 @@ from derivations.piecewise.terms import Unknown, is_zero
 __all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
 
 _TOLD = sp.Rational(1, 10**12)  # share of the larger of two numbers, up to which they count as equal
+_SEEN = sp.Rational(1, 10**20)  # and from which thirty digits tell them apart
 WINDOW = 32  # half the length of the window in which infinitely many zeros are listed
 
 
@@ -219,7 +220,8 @@ def _periodic_zeros(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr
             continue
         arc = sp.asin(level) if isinstance(nodes[0], sp.sin) else sp.acos(level)
         mirror = sp.pi - arc if isinstance(nodes[0], sp.sin) else -arc
-        ends = sorted(int(sp.floor((slope * end + offset) / (2 * sp.pi))) for end in (left, right))
+        # by digits, which may be off by one at an end that is a zero itself: a turn more is looked at on each side
+        ends = sorted(int(sp.floor(((slope * end + offset) / (2 * sp.pi)).evalf(30))) for end in (left, right))
         angles = [base + 2 * k * sp.pi for base in {arc, mirror} for k in range(ends[0] - 1, ends[1] + 2)]
         found += [(angle - offset) / slope for angle in angles]
     return tuple(z for z in sorted(set(found), key=lambda z: z.evalf(30)) if between(z, left, right))
@@ -234,17 +236,14 @@ def _less(a: sp.Expr, b: sp.Expr) -> bool:
     """Whether a < b, by the brackets where these decide it."""
     if _bounds(a)[1] <= _bounds(b)[0] and (isinstance(a, IsolatedRoot) or isinstance(b, IsolatedRoot)):
         return True
-    infinite = sp.oo in (a, b) or -sp.oo in (a, b)  # less a number of unknown reality SymPy takes it for not positive
-    known = None if infinite else (b - a).is_extended_positive
-    return _by_digits(a, b) if known is None else bool(known)
-
-
-def _by_digits(a: sp.Expr, b: sp.Expr) -> bool:
-    """Whether a < b, of numbers of which SymPy does not know that they are real, or infinities; equal and complex ones are not."""
-    first, second = (number.evalf(30) for number in (a, b))
+    if not (a.is_number and b.is_number):
+        return bool((b - a).is_extended_positive)
+    first, second = (number if number.is_Rational or number.is_infinite else number.evalf(30) for number in (a, b))
     if not all(n.is_Float or n.is_Rational or n in (sp.oo, -sp.oo) for n in (first, second)):
-        return False
-    return bool(first < second) and not (first.is_finite and second.is_finite and is_zero(b - a))
+        return False  # no real number
+    if first.is_infinite or second.is_infinite or abs(second - first) > _SEEN * max(abs(first), abs(second)):
+        return bool(first < second)  # by digits: SymPy takes oo less a number of unknown reality for not positive
+    return not is_zero(b - a) and bool((b - a).is_extended_positive)
 
 
 def _bounds(number: sp.Expr) -> tuple[sp.Expr, sp.Expr]:

@@ -1,38 +1,40 @@
-"""How long until a derivation stands: ``python tests/benchmarks/bench_start.py`` prints three ratios.
+"""How long until something stands: ``python tests/benchmarks/bench_start.py`` prints processor seconds of fresh interpreters.
 
 The unit is ``import sympy`` in a fresh interpreter on the same machine in the same run. ``import derivations`` must cost at
 most 1.25 of it. Its names load when they are first used, so that figure alone says little: the names that everybody uses
-are measured too, against SymPy with its first sum (which loads SymPy's tensors). A warm ``derive(ResNet(relu, width=1))``
-with its steps is measured in the same unit.
+are measured too, against SymPy with its first sum (which loads SymPy's tensors); so are a first derivation from nothing, a warm one with its
+steps, the start of what simulates, the command's help and its complaints of wrong input.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-RUNS = 9
+RUNS = 7
 ROOT = Path(__file__).parents[2]
 
 
-def fresh(code: str) -> float:
-    """Seconds that a statement takes in a fresh interpreter, without the interpreter's own start."""
-    timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
-    found = subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True, cwd=ROOT)
-    return float(found.stdout)
+def fresh(*arguments: str) -> float:
+    """Processor seconds of a fresh interpreter with some arguments, the interpreter's own start included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=False, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def alternating(first: str, second: str) -> tuple[list[float], list[float]]:
-    """Both statements in turn, so that a drift of the machine's speed meets both alike."""
-    pairs = [(fresh(first), fresh(second)) for _ in range(RUNS)]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+def medians(*commands: tuple[str, ...]) -> list[float]:
+    """Medians of some commands, run in turn, so that a drift of the machine's speed meets all alike."""
+    rounds = [[fresh(*command) for command in commands] for _ in range(RUNS)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
 def warm_derivation() -> float:
-    """Median seconds of a derivation with its steps, caches of SymPy cleared before each."""
+    """Median processor seconds of a derivation with its steps, caches of SymPy cleared before each."""
     from sympy.core.cache import clear_cache
 
     from derivations import ResNet, derive, relu
@@ -40,30 +42,43 @@ def warm_derivation() -> float:
     times = []
     for _ in range(RUNS):
         clear_cache()
-        start = time.perf_counter()
+        start = time.process_time()
         steps = derive(ResNet(relu, width=1)).steps
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         assert steps
     return statistics.median(times[1:])
 
 
-IMPORTS = (
-    ("import derivations", "import sympy"),
-    ("from derivations import ResNet, derive, relu", "from sympy.abc import x; x - 1"),
+CODE = {
+    "import derivations": 1.25,
+    "from derivations import ResNet, derive, relu": 1.5,
+    "from derivations import ResNet, derive, relu; str(derive(ResNet(relu, width=1)).limit)": 1.5,
+    "import sympy, numpy, scipy.special, scipy.integrate, scipy.optimize": None,
+    "import numerics.validation": None,
+    "import scipy.stats": None,
+}
+#: The command, with 0.3 s for each.
+COMMANDS = (
+    ("--help",),
+    ("derive", "--help"),
+    ("derive", "--activation", "relu("),
+    ("derive", "--widht", "3"),
+    ("derive", "resnet", "--width", "-1"),
+    ("simulate", "--samples", "x"),
+    ("distribution", "--t", "-1"),
 )
 
 
 def main() -> None:
-    """Print the ratios."""
-    for statement, unit_statement in IMPORTS:
-        ours, theirs = alternating(statement, unit_statement)
-        ratio = statistics.median([a / b for a, b in zip(ours, theirs, strict=True)])
-        print(f"{statement} / {unit_statement}: {ratio:.2f} (at most 1.25)")
-    unit = statistics.median([fresh("import sympy") for _ in range(RUNS)])
-    seconds = warm_derivation()
-    print(
-        f"derive(ResNet(relu, width=1)) with steps / import sympy: {seconds / unit:.2f} (at most 0.5 s; here {seconds:.2f} s)"
-    )
+    """Print the seconds, and the units where these are asked for."""
+    bare, unit, *times = medians(("-c", "pass"), ("-c", "import sympy"), *(("-c", code) for code in CODE))
+    print(f"{unit:.2f} s import sympy, of which {bare:.2f} s are the interpreter's own start")
+    for (code, most), seconds in zip(CODE.items(), times, strict=True):
+        wished = f" (at most {most})" if most else ""
+        print(f"{seconds:.2f} s {code}: {(seconds - bare) / (unit - bare):.2f} of import sympy{wished}")
+    for command, seconds in zip(COMMANDS, medians(*(("-m", "numerics.cli", *c) for c in COMMANDS)), strict=True):
+        print(f"{seconds:.2f} s deeplimits {' '.join(command)} (at most 0.3)")
+    print(f"{warm_derivation():.2f} s a derivation with its steps, warm (at most 0.5)")
 
 
 if __name__ == "__main__":

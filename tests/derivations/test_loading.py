@@ -12,9 +12,11 @@ from derivations import explain, laws, limits
 from derivations.loading import on_demand
 
 _LATER = (
+    "derivations.activations.smooth",
     "derivations.architectures.attention",
     "derivations.calculus.exits",
     "derivations.existence",
+    "derivations.language.text",
     "derivations.explain.limit",
     "derivations.limits.chain",
     "derivations.norms",

@@ -8,7 +8,9 @@ import pytest
 import sympy as sp
 
 from derivations import ResNet, derive, parse_activation
+from derivations.errors import DerivationError
 from derivations.gaussian import expect
+from derivations.kernels import slope_of
 from derivations.piecewise import analyse, between, zeros
 from numerics import compile_expression
 
@@ -61,3 +63,11 @@ def test_numbers_that_are_not_known_to_be_real_are_compared_by_digits():
     assert not between(inside, sp.S.One, sp.oo)
     assert not between(sp.asin(2), -sp.oo, sp.oo)
     assert not between(sp.asin(2) + inside, -sp.oo, sp.oo)
+
+
+@pytest.mark.slow
+def test_a_wave_on_pieces_that_end_where_it_turns_is_refused_by_name():
+    """SymPy's floor of a number that is whole, but not seen to be, ended in PrecisionExhausted."""
+    function = parse_activation("max(sin(x), sin(x/1.6))")
+    with pytest.raises(DerivationError, match=r"beyond \[-32, 32\] are not looked for"):
+        slope_of(function)
