@@ -17,6 +17,7 @@ shift      :math:`m`           what the means of weights and biases add to it
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import sympy as sp
 
@@ -79,6 +80,17 @@ _TAKEN: tuple[tuple[str, str, tuple[str, ...] | None], ...] = (
     (r"Lambda", "the logarithm of a layer's norm", ("real",)),
     (r"Q", "the gradient's norm", ("positive",)),
 )
+
+
+def positive(names: Iterable[str]) -> tuple[sp.Symbol, ...]:
+    """Parameters of these names that are positive numbers.
+
+    Examples
+    --------
+    >>> positive(["g", "s"])
+    (g, s)
+    """
+    return tuple(sp.Symbol(name, positive=True) for name in names)
 
 
 def require_free_names(what: str, *expressions: sp.Basic, timeless: bool = False) -> None:

@@ -69,7 +69,7 @@ class Network(Recipe):
         elif isinstance(said, str):
             from derivations.language.text import parse_layer
 
-            said = parse_layer(said)
+            said = parse_layer(said, tuple(self.parameters) if isinstance(self.parameters, Iterable) else ())
         try:
             expr = exact_decimals(said)
         except sp.SympifyError:

@@ -94,13 +94,34 @@ def matrix_of(what: str, given: Any) -> sp.ImmutableMatrix:
         raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error
     if any(not isinstance(entry, sp.Expr) or _is_infinite(entry) for entry in matrix):
         raise DerivationError(f"{what} must have finite entries, got {shown(given)}")
-    return matrix
+    return rebuilt(matrix)
 
 
 def coefficients(what: str, given: Any) -> sp.ImmutableMatrix:
     """The same, where an exact matrix that cannot be changed is taken as it is: a derived one may be long."""
     kept = isinstance(given, sp.ImmutableMatrix) and not given.has(sp.Float, *_INFINITE)
-    return given if kept else matrix_of(what, given)
+    return rebuilt(given) if kept else matrix_of(what, given)
+
+
+def rebuilt(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+    """The same, put together anew where a number stands before a sum: SymPy multiplies it out whenever it does so, as on the way through a pickle.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x")
+    >>> kept = sp.Mul(2, x + 1, evaluate=False)
+    >>> rebuilt(sp.ImmutableMatrix([kept]))
+    Matrix([[2*x + 2]])
+    """
+    if not any(map(_is_factored, matrix.atoms(sp.Mul))):
+        return matrix
+    return matrix.applyfunc(lambda entry: entry.replace(_is_factored, lambda product: product.func(*product.args)))
+
+
+def _is_factored(product: sp.Basic) -> bool:
+    return (
+        isinstance(product, sp.Mul) and len(product.args) == 2 and product.args[0].is_Number and product.args[1].is_Add
+    )
 
 
 def _is_infinite(entry: sp.Expr) -> bool:

@@ -6,7 +6,7 @@ import sympy as sp
 
 from derivations.calculus.exponential import LinearForm, collapse_linear, inverse_root, mixed
 from derivations.diffusion import Diffusion
-from derivations.equations import DB
+from derivations.equations import DB, scalar_line
 from derivations.limits.collapse import CollapseDiffusion, root_gap
 from derivations.notation.nodes import (
     DifferentialOf,
@@ -35,7 +35,7 @@ def one_input_step(limit: Diffusion) -> Step:
         "Limit for this activation",
         ("A unit of time is ", width, " layers. One layer multiplies the squared norm by the mean of ", width, " copies of ",
          letter("c") * phi**2, ":"),
-        (differential(indexed(v, (time,)), sp.S.Zero, sp.sqrt(a), DB),),
+        (scalar_line(v, sp.S.Zero, sp.sqrt(a)),),
         ("Positive homogeneity takes V out of the activation. Each factor has mean 1 by the choice of c.",),
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def collapse_steps(limit: CollapseDiffusion) -> list[Step]:
             "Limit for this activation",
             ("For ", equals(q, ell**2 * (1 - indexed(correlation, (ell,)))), " with ", equals(time, ell / width), ":"),
             (
-                differential(indexed(q, (time,)), limit.drift[0], sp.sqrt(limit.covariance[0, 0]), DB),
+                scalar_line(q, limit.drift[0], sp.sqrt(limit.covariance[0, 0])),
                 equation(indexed(q, (sp.S.Zero,)), limit.start),
             ),
             ("Terms of order ", 1 / width, " of one layer. At ", equals(time, sp.S.Zero), " the terms of order ", 1 / time,
@@ -96,13 +96,13 @@ def _functional_steps(form: LinearForm) -> list[Step]:
     first = equals(time / sp.sqrt(letter("q")), 1 / (width * sp.sqrt(1 - rho)))
     a, y = indexed("A", (_CLOCK,)), indexed("Y", (_CLOCK,))
     mixture_noise = sp.sqrt(form.mixture.covariance[0, 0])
-    mixture = {mixed: letter("Y")}
+    mixture = {mixed: indexed("Y", (_CLOCK,))}
     return [
         Step(
             "Linear form",
             ("With ", inverse_root, " = ", first, " the singularity disappears:"),
             (
-                differential(_W, form.source + form.growth * inverse_root, -sp.sqrt(form.variance) * inverse_root, DB),
+                differential(_W, form.source + form.growth * _W, -sp.sqrt(form.variance) * _W, DB),
                 equation(_START, sp.S.Zero),
                 equation(_W, Juxtaposed(form.source, integral, Word("in law"))),
             ),

@@ -11,7 +11,7 @@ from derivations.calculus.gram import SubProcess
 from derivations.calculus.lamperti import positive_root
 from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.equations import DB, DT, bracket_line, flow_lines, mean_line
+from derivations.equations import DT, bracket_line, flow_lines, mean_line, scalar_line
 from derivations.equations import neuron_lines as of_neuron
 from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import ShownMoments
@@ -29,7 +29,7 @@ from derivations.notation.nodes import (
     letter,
 )
 from derivations.notation.plain import Words, plain
-from derivations.notation.steps import Line, Step, Term, differential, equation, result
+from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import GRAM, depth, time, width
 
@@ -174,7 +174,7 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
     by_entries = len(process.states) > _FEW and bool(gram.noises)
     if isinstance(process, Diffusion) and len(process.states) == 1:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
-        lines = [differential(indexed(v, (time,)), drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside), DB)]
+        lines = [scalar_line(v, drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside))]
     elif by_entries:
         lines = _by_entries(gram, lines)
     elif isinstance(process, Diffusion):
@@ -185,8 +185,8 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
     neurons = "No neuron has an equation by itself: its noise depends on those of the others. " if alone else ""
     return result(
         "Limit of infinite depth" if alone else "Gram matrix",
-        (f"{neurons}The Gram matrix V of the {what} has averages of products over the neurons as its entries. ",
-         "It is a diffusion by itself at every width ", width, *_likewise(process),
+        (f"{neurons}The Gram matrix ", _V, f" of the {what} has averages of products over the neurons as its entries. ",
+         "It is a diffusion by itself at every width", *(() if gram.width.is_number else (" ", width)), *_likewise(process),
          *((", with the entries F of the covariance of any neuron's noise",) if by_entries else ()), ":"),
         shown,
         (
@@ -237,8 +237,7 @@ def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> lis
         return [result(name, (*clock, "The limit is a flow", *(alike or (":",))), shown, (because,))]
     if len(limit.states) == 1:
         (x,), (b,), (a,) = limit.states, limit.drift, limit.covariance
-        line = differential(indexed(x, (time,)), b, sp.sqrt(a), DB)
-        return [result(name, (*clock, "The limit is the diffusion"), (line,), (matched,))]
+        return [result(name, (*clock, "The limit is the diffusion"), (scalar_line(x, b, sp.sqrt(a)),), (matched,))]
     lines = _means(limit)
     if not isinstance(limit, GramDiffusion) or not limit.is_of_products:
         claim: Words = (*clock, "The limit is the diffusion", *_likewise(limit))
@@ -312,7 +311,8 @@ def sub_process_step(name: str, found: SubProcess) -> Step:
     symbol = found.name
     shown = indexed(symbol, (time,)) if "_" not in symbol.name else symbol
     noise = _positive(found.variance, symbol)
-    line = differential(shown, found.drift, noise, DB) if noise != 0 else equation(Rate(shown, time), found.drift)
+    still = equation(Rate(shown, time), found.drift.xreplace({symbol: shown}))
+    line = scalar_line(symbol, found.drift, noise) if noise != 0 else still
     left_over = ", ".join(map(plain, found.left_over))
     verdict = (
         "The equation is closed: this is a process by itself."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.gaussian import SoftmaxMean
-from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, equals, expected, indexed, letter
+from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, expected, indexed, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, equation
 
@@ -44,7 +44,7 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
         f" of the scores Y, {many}",
     )
     if first.mask != sp.ones(*first.mask.shape):
-        words = (*words, ", over what the mask ", equals(letter("m"), first.mask), " shows")
+        words = (*words, ", over what the mask ", first.mask, " shows")
     if first.angles.rows:
         words = (*words, ", with the mean over the pairs of neurons in angle brackets")
     shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))

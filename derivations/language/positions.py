@@ -104,10 +104,15 @@ def softmax(scores: object, mask: object = sp.S.One) -> Softmax:
     ----------
     scores : Expr
         One number for each pair of positions.
-    mask : Expr
-        Such as :data:`causal`.
+    mask : Expr, or nested sequence
+        Such as :data:`causal`, or ``[[1, 0], [1, 1]]``.
     """
-    return Softmax(body_of(scores, "a softmax is taken of"), body_of(mask, "a mask is"))
+    return Softmax(body_of(scores, "a softmax is taken of"), body_of(_as_mask(mask), "a mask is"))
+
+
+def _as_mask(mask: object) -> object:
+    """A table of ones and zeros is a matrix over positions."""
+    return position_matrix(mask) if isinstance(mask, list | tuple | sp.MatrixBase) else mask
 
 
 def rotary(body: object, frequencies: object) -> Rotary:
@@ -218,8 +223,8 @@ def attention(
         Whether A is the softmax of the scores, or the scores.
     scale : {"sqrt", "linear"}
         Scores divided by :math:`\sqrt k` or by k, the number of neurons of the keys.
-    mask : Expr
-        Such as :data:`causal`.
+    mask : Expr, or nested sequence
+        Such as :data:`causal`, or ``[[1, 0], [1, 1]]``.
 
     Raises
     ------
@@ -242,7 +247,7 @@ def attention(
     for name, body in (("queries", queries), ("keys", keys), ("values", values)):
         require(name, body, sp.Expr, "an expression in the state x")
     scores = SCALES[scale](queries * other(keys))
-    weights = softmax(scores, mask) if kind == "softmax" else mask * scores
+    weights = softmax(scores, mask) if kind == "softmax" else _as_mask(mask) * scores
     return over_positions(weights * other(values))
 
 

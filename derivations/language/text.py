@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, NoReturn
 
@@ -66,7 +66,7 @@ _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPTIONS = tuple(word for word in signature(Weights.__new__).parameters if word not in ("cls", "name", "taps"))
 
 
-def parse_layer(text: str) -> sp.Expr:
+def parse_layer(text: str, parameters: Sequence[sp.Symbol] = ()) -> sp.Expr:
     r"""A layer typed as a formula, such as ``x + eps*A(relu(B(rms_norm(x))))``.
 
     A word in capitals is a matrix, with the options of :class:`~derivations.Weights` as keywords where it first stands:
@@ -79,6 +79,8 @@ def parse_layer(text: str) -> sp.Expr:
     Parameters
     ----------
     text : str
+    parameters : sequence of Symbol
+        What else may stand in the formula, by its name.
 
     Returns
     -------
@@ -94,8 +96,10 @@ def parse_layer(text: str) -> sp.Expr:
     --------
     >>> parse_layer("x + eps*A(tanh(B(x, out=8)))")
     varepsilon*A(tanh(B(x))) + x
+    >>> parse_layer("x + g*eps*A(x)", [sp.Symbol("g", positive=True)])
+    g*varepsilon*A(x) + x
     """
-    return _Builder().visit(_tree(text))
+    return _Builder(parameters).visit(_tree(text))
 
 
 def _tree(text: str) -> ast.expr:
@@ -156,7 +160,8 @@ def _refuse(cause: str, advice: str) -> NoReturn:
 class _Builder(ast.NodeVisitor):
     """One method a kind of node; anything else is refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Sequence[sp.Symbol] = ()) -> None:
+        self.symbols = _SYMBOLS | {p.name: p for p in parameters if isinstance(p, sp.Symbol) and p.name not in _SYMBOLS}
         self.matrices: dict[str, Weights] = {}
         self.statements: list[str] = []  # those that are being read, the innermost last
 
@@ -178,15 +183,19 @@ class _Builder(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> sp.Expr:
         """The state, the small parameter, the width."""
-        if node.id not in _SYMBOLS:
-            cause, _, close = unknown("symbol", node.id, _SYMBOLS).partition("; ")
+        if node.id not in self.symbols:
+            cause, _, close = unknown("symbol", node.id, self.symbols).partition("; ")
             where = self.statements[-1] if self.statements else "the update"
-            advice = close if close.startswith("close") else "the symbols of a layer are x, eps, L, n and t"
+            advice = (
+                close
+                if close.startswith("close")
+                else "the symbols of a layer are x, eps, L, n and t, and its parameters"
+            )
             if _MATRIX.fullmatch(node.id) or find(node.id):
                 kind = "a matrix" if _MATRIX.fullmatch(node.id) else "a function"
                 advice = f"{kind} is applied to something, such as {node.id}(x)"
             raise UnsafeExpression(f"{cause} in {where}; {advice}")
-        return _SYMBOLS[node.id]
+        return self.symbols[node.id]
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> sp.Expr:
         """A sign."""
@@ -304,7 +313,7 @@ class _Builder(ast.NodeVisitor):
             }
         if words and isinstance(node, ast.Constant) and isinstance(node.value, str | bool):
             return node.value
-        if words and isinstance(node, ast.Name) and node.id not in _SYMBOLS:
+        if words and isinstance(node, ast.Name) and node.id not in self.symbols:
             return node.id
         value = self.visit(node)
         return int(value) if words and value.is_Integer else value

@@ -15,7 +15,7 @@ from sympy.printing.precedence import PRECEDENCE
 from derivations.notation.abbreviated import Abbreviations
 from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, without_questions
 from derivations.notation.numbers import ShownNumber, is_long, short, with_short_number
-from derivations.notation.plain import GREEK, Words, under_one_root
+from derivations.notation.plain import GREEK, Words, lettered, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.notation.typeset import INDENT, PAGE, fits, size_of, typeset_width
 from derivations.sums import CoordinateSum
@@ -185,7 +185,7 @@ def labels(steps: tuple[Step, ...], label: str) -> tuple[str, ...]:
 
 def step_latex(step: Step, label: str) -> str:
     """One step: heading, statement, list, a numbered display, reason."""
-    parts = [rf"\paragraph{{{step.name}.}} {sentence(step.claim)}"]
+    parts = [rf"\paragraph{{{heading(step.name)}.}} {sentence(step.claim)}"]
     if step.items:
         items = "\n".join(rf"\item {sentence(item)}" for item in step.items)
         parts.append(f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}")
@@ -240,10 +240,15 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         "\\setlength{\\parindent}{0pt}\n"
         "\\setlength{\\emergencystretch}{3em}\n"
         "\\allowdisplaybreaks\n"
-        f"\\title{{{escaped(title)}}}\n\\author{{}}\n\\date{{}}\n"
+        f"\\title{{{heading(title)}}}\n\\author{{}}\n\\date{{}}\n"
         "\\begin{document}\n\\maketitle\n\n"
         f"{body(steps)}\n\n\\end{{document}}\n"
     )
+
+
+def heading(name: str) -> str:
+    """A name of a step, or a title, with its letters as mathematics."""
+    return lettered(escaped(name))
 
 
 def escaped(plain: str) -> str:

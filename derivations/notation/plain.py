@@ -182,6 +182,17 @@ def plain(expr: sp.Basic) -> str:
     return str(PlainPrinter().doprint(expr))
 
 
+def lettered(name: str) -> str:
+    """A name of a step, or a title, with the letters in it between dollars.
+
+    Examples
+    --------
+    >>> print(lettered("Law of V"), lettered("ResNet, width n"))
+    Law of $V$ ResNet, width $n$
+    """
+    return re.sub(r"(?<= of )([A-Z])$|(?<=width )(n)\b", r"$\1\2$", name)
+
+
 def sentence(words: Words) -> str:
     """A sentence as plain text."""
     return "".join(w if isinstance(w, str) else plain(w) for w in words)

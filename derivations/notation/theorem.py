@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import escaped, fitting, labels, line_rows, numbered, sentence
+from derivations.notation.latex import escaped, fitting, heading, labels, line_rows, numbered, sentence
 from derivations.notation.steps import Line, Step
 from derivations.notation.typeset import PAGE, typeset_width
 
@@ -38,7 +38,7 @@ def document(
     setting = [given, *(step for step in rest if step.is_setting)]
     parts = [
         _HEAD,
-        f"\\begin{{document}}\n\\subsection*{{{escaped(title)}}}\n",
+        f"\\begin{{document}}\n\\subsection*{{{heading(title)}}}\n",
         "\\begin{theorem}",
         *(_part(step, label[id(step)], paired=True) for step in setting),
         *(_part(step, label[id(step)]) for step in results),
@@ -62,7 +62,8 @@ def document(
     return "\n".join([*parts, cited, "\\end{document}\n"])
 
 
-_HEAD = r"""\documentclass[10pt,a4paper]{article}
+_HEAD = r"""% for its references run pdflatex twice
+\documentclass[10pt,a4paper]{article}
 \usepackage[utf8]{inputenc}
 \usepackage[margin=16mm,bottom=12mm]{geometry}
 \usepackage{amsmath,amssymb,amsthm,graphicx}
@@ -98,8 +99,8 @@ def _argument(step: Step, label: str) -> str:
     """One step of the proof, short lines of mathematics inside the sentence; of a result, why it holds."""
     if step.is_result:
         shown = rf", \eqref{{{label}}}" if step.lines else ""
-        return rf"\emph{{{escaped(step.name)}{shown}.}} {sentence(step.because)}"
-    said = [rf"\emph{{{escaped(step.name)}.}} {sentence(step.claim)}"]
+        return rf"\emph{{{heading(step.name)}{shown}.}} {sentence(step.because)}"
+    said = [rf"\emph{{{heading(step.name)}.}} {sentence(step.claim)}"]
     said += ["; ".join(sentence(item).rstrip(".") for item in step.items) + "."] if step.items else []
     if step.lines and all(_width(line) <= _INLINE for line in step.lines):
         said.append(", ".join(f"${_inline(line)}$" for line in step.lines) + ".")

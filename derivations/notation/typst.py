@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from derivations.notation.plain import Words
+from derivations.notation.plain import Words, lettered
 from derivations.notation.steps import Line, Step, Term, wrapped
 from derivations.notation.typst_formulas import quoted, typst
 
@@ -36,7 +36,7 @@ def sentence(words: Words) -> str:
 
 def step_typst(step: Step) -> str:
     """One step: heading, statement, list, aligned display, reason."""
-    parts = [f"== {escaped(step.name)}", sentence(step.claim)]
+    parts = [f"== {lettered(escaped(step.name))}", sentence(step.claim)]
     if step.items:
         parts.append("\n".join(f"- {sentence(item)}" for item in step.items))
     if step.lines:
@@ -64,7 +64,7 @@ def document(title: str, steps: tuple[Step, ...]) -> str:
         '#set text(font: "New Computer Modern", size: 10pt)\n'
         "#set par(justify: true)\n"
         "#show math.equation: set block(breakable: true)\n"
-        f"\n= {escaped(title)}\n\n{body(steps)}\n"
+        f"\n= {lettered(escaped(title))}\n\n{body(steps)}\n"
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import derivations
 from numerics.cli.arguments import parser
-from numerics.cli.asked import sought_option
+from numerics.cli.asked import parameters_of, sought_option
 from numerics.cli.destination import check_outputs
 from numerics.cli.table import require_known_words, require_taken
 from numerics.extras import how_to_install
@@ -84,7 +84,8 @@ def _require_readable(options: argparse.Namespace) -> None:
         require_known_words(activation)
     for text, read in ((activation, "parse_activation"), (layer, "parse_layer")):
         if text is not None and "?" not in text and not text.isalnum():
-            getattr(derivations, read)(text)
+            declared = [parameters_of(options)] if text is layer else []
+            getattr(derivations, read)(text, *declared)
     check_outputs(options)
     if options.command == "choose":
         sought_option(options)

@@ -12,6 +12,7 @@ from numerics.cli.shared import (
     add_inputs_followed,
     add_json,
     add_out,
+    add_parameters,
     add_quick,
     add_random,
     add_recipe,
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _derive(derive: Parser) -> None:
     add_recipe(derive)
+    add_parameters(derive)
     add_inputs_followed(derive)
     derive.add_argument("--format", choices=FORMATS, help="how it is written (by the suffix of --out, else text)")
     derive.add_argument(
@@ -305,6 +307,7 @@ def _dynamics(command: Parser) -> None:
 
 def _scalings(command: Parser) -> None:
     add_recipe(command)
+    add_parameters(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     add_json(command)
     add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)", lambda _: tuple(DOCUMENTS))
@@ -320,6 +323,7 @@ def _scalings(command: Parser) -> None:
 
 def _jacobian(command: Parser) -> None:
     add_recipe(command)
+    add_parameters(command)
     command.add_argument("--format", choices=FORMATS[:-1], help="how it is written (by the suffix of --out, else text)")
     add_json(command)
     add_out(command, "FILE", "write to a file (.tex, .typ, .txt or .json)", lambda _: tuple(DOCUMENTS))

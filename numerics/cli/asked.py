@@ -1,12 +1,23 @@
-"""What the command ``choose`` is asked for, read before anything is loaded."""
+"""What the command ``choose`` is asked for, and the letters of a layer, read before anything is loaded."""
 
 from __future__ import annotations
 
 import argparse
 from fractions import Fraction
+from typing import Any
 
 #: What stands for the number that is sought.
 UNKNOWN = "?"
+
+
+def parameters_of(options: argparse.Namespace) -> tuple[Any, ...]:
+    """The parameters of a layer, positive symbols."""
+    names = getattr(options, "parameter", None) or ()
+    if not names:
+        return ()
+    from derivations.symbols import positive
+
+    return positive(names)
 
 
 def sought_option(options: argparse.Namespace) -> str:

@@ -156,7 +156,8 @@ def existing(path: str, what: str) -> Path:
     if file.exists() and not file.is_file():
         raise ValueError(f"{path} is no regular file; name a file of {what}")
     if not file.exists():
-        raise ValueError(f"{path} does not exist; name a file of {what}")
+        counted = f", one a row; {path} would be their number" if str(path).isdecimal() else ""
+        raise ValueError(f"{path} does not exist; name a file of {what}{counted}")
     if not 0 < (size := file.stat().st_size) <= MOST_BYTES:
         raise ValueError(f"{path} has {size} bytes; a file of {what} has 1 to {MOST_BYTES} bytes")
     return file

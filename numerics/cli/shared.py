@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 
 from numerics.cli.table import typed, words
-from numerics.cli.values import finite, whole
+from numerics.cli.values import finite, letters, whole
 from numerics.cli.values import width as neurons
 
 
@@ -83,6 +83,16 @@ def add_recipe(command: argparse.ArgumentParser, width: str = "n") -> None:
             command.add_argument(option.name, dest=option.field, action="store_const", const=True, help=option.help)
         else:
             command.add_argument(option.name, dest=option.field, metavar=option.metavar, help=option.help)
+
+
+def add_parameters(command: argparse.ArgumentParser) -> None:
+    """Letters of a layer as a formula, of commands that print formulas."""
+    command.add_argument(
+        "--parameter",
+        type=letters,
+        metavar="A,B",
+        help="letters of --layer that stand for positive numbers and stay in what is derived, such as g in 'x + g*eps*A(relu(x))'",
+    )
 
 
 def add_start(command: argparse.ArgumentParser, inputs: bool = False) -> None:

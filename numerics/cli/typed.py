@@ -16,6 +16,7 @@ import numpy as np
 import derivations
 from derivations import Derivation, DerivationError, Recipe, Regime, derive, symbols
 from numerics.cli import recipes
+from numerics.cli.asked import parameters_of
 from numerics.cli.files import read_inputs, read_text
 from numerics.cli.progress import slow_stage
 
@@ -30,7 +31,10 @@ def derivation_of(options: argparse.Namespace, inputs: int = 1) -> Derivation:
 def network_of(options: argparse.Namespace, inputs: int = 1) -> Recipe:
     """The recipe that was typed, or the layer."""
     given = {name: getattr(options, name) for name in recipes.options() if getattr(options, name) is not None}
+    parameters = parameters_of(options)
     if options.layer is None:
+        if parameters:
+            raise DerivationError("--parameter names letters of --layer, which is not given; leave it out")
         options.architecture = options.architecture or "resnet"
         if options.activation is not None:
             given["activation"] = options.activation
@@ -42,8 +46,10 @@ def network_of(options: argparse.Namespace, inputs: int = 1) -> Recipe:
             said = word if value is True else f"{word} {value}"
             raise DerivationError(f"--layer says the whole layer, and {said} stands beside it; leave one of both out")
     grid = recipes.positions(given["positions"]) if "positions" in given else ()
-    layer, width = derivations.parse_layer(options.layer), width_of(options.width)
-    return derivations.Network(layer, width=width, inputs=inputs, positions=grid, regime=_regime(given))
+    layer, width = derivations.parse_layer(options.layer, parameters), width_of(options.width)
+    return derivations.Network(
+        layer, width=width, inputs=inputs, parameters=parameters, positions=grid, regime=_regime(given)
+    )
 
 
 def _regime(given: dict[str, Any]) -> Regime:

@@ -43,6 +43,18 @@ def bounds(text: str) -> tuple[float, float]:
     return low, high
 
 
+def letters(text: str) -> tuple[str, ...]:
+    """Names of parameters with commas between them."""
+    found = tuple(word.strip() for word in text.split(","))
+    strange = [word for word in found if not re.fullmatch(r"[a-z][a-z0-9_]*", word)]
+    if strange:
+        raise argparse.ArgumentTypeError(f"a parameter is a word in small letters such as g, got {strange[0][:40]!r}")
+    taken = [word for word in found if word in ("x", "eps", "epsilon", "varepsilon", "n", "t", "pi", "causal")]
+    if taken:
+        raise argparse.ArgumentTypeError(f"the parameter {taken[0]!r} has a meaning of its own in a layer; rename it")
+    return found
+
+
 def whole(name: str, least: int, most: int = 10**18 - 1) -> Callable[[str], int]:
     """A reader of whole numbers in a range."""
 

@@ -156,6 +156,11 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
     for entry in entries:
         _check_symbols(entry, arguments)
     means = sorted(set().union(*(entry.atoms(SoftmaxMean) for entry in entries)), key=sp.default_sort_key)
+    if means and backend.name not in ("numpy", "mpmath"):
+        raise ValueError(
+            f"the {backend.name} backend has no means over a softmax, of which this takes some at every state; use the numpy backend, as "
+            "to_sympy_lambda does"
+        )
     if means and backend.name == "numpy":  # over the same scores, all at once
         names = {node: sp.Dummy(f"e{k}", real=True) for k, node in enumerate(means)}
         every = tuple(entry.xreplace(names) for entry in entries)

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 TITLE = "Derived diffusion and simulated networks"
 #: Width of the networks of a picture: what a finite width adds is a small part of what is seen.
-WIDTH = 128
+WIDTH = 64
 #: Networks beside a flow and beside paths, and the most numbers that they draw.
 BESIDE_FLOW, BESIDE_PATHS, NUMBERS = 200, 5000, 2e8
 #: Times at which networks are drawn beside a flow, from the start on.
@@ -116,7 +116,7 @@ def _diffusion(s: Setting, seed: Seed, stage: Stage) -> Section:
         for k, (name, networks, paths) in enumerate(ends(s, seed, stage))
     ]
     text = (
-        f"The picture shows networks of width {WIDTH} as they are, so it is off by what a finite width adds; the checks below extrapolate "
+        f"Networks of width {WIDTH} are drawn as they are, so they are off by what a finite width adds; the checks below extrapolate "
         "it away, over a time of their own."
     )
     return Section(TITLE, (text,), tuple(figures))

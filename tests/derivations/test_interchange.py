@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 
@@ -74,6 +75,14 @@ def test_json_has_source_and_latex_of_each_coefficient():
     assert sorted(variance) == ["latex", "sympy"]
     assert r"\begin{cases}" in variance["latex"]
     assert json.loads(derive(NETWORKS["neurons"]).to_json())["limit"]["kind"] == "NeuronDiffusion"
+
+
+def test_a_limit_is_the_same_behind_a_pickle():
+    """SELU's drift was a number before a sum, which SymPy multiplies out when it reads a pickle; a kept product of that kind is the control."""
+    gram = derive(MLPBlock("selu", width=n)).gram
+    assert pickle.loads(pickle.dumps(gram)) == gram
+    kept = sp.Mul(2, sp.Symbol("x") + 1, evaluate=False)
+    assert pickle.loads(pickle.dumps(kept)) != kept
 
 
 def test_a_factor_is_kept():

@@ -167,7 +167,7 @@ def test_notebook_shows_the_gram_matrix_of_a_program_and_its_law():
     """Whatever the steps are called: a control without a law shows the equations only."""
     a, b = Weights("A"), Weights("B", out=4 * width)
     shown = derive(Network(lambda x: x + epsilon * a(relu(b(x))), width=width))._repr_latex_()
-    assert r"\mathrm{d}V_{t} &= \frac{V}{2}\,\mathrm{d}t" in shown
+    assert r"\mathrm{d}V_{t} &= \frac{V_{t}}{2}\,\mathrm{d}t" in shown
     assert r"p_{t}(V \mid V_{0})" in shown
     without = derive(Network(lambda x: x + epsilon * a(tanh(b(x))), width=width))._repr_latex_()
     assert r"\mathrm{d}V_{t}" in without

@@ -39,5 +39,6 @@ def test_turned_scores_say_by_which_angles():
     ):
         assert words in said
         assert words not in plain
+    assert "over what the mask [[1, 0], [1, 1]] shows" in plain  # m is what attention puts out
     many = str(derive(AttentionBlock(width=sp.oo, positions=2, frequencies=[sp.Integer(2) ** -k for k in range(9)])))
     assert "the 9 kinds turn by about 1 to 1/256 a position" in " ".join(many.split())

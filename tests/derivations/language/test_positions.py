@@ -63,6 +63,15 @@ def test_a_causal_mask_shows_earlier_positions_only():
     assert equal_symbolically(flow.drift[1], k12 * (k11**2 + k12**2))
 
 
+def test_a_mask_is_a_table_too():
+    def drift(mask):
+        q, k_, v = (Weights(word) for word in "QKV")
+        net = Network(lambda x: x + epsilon * attention(q(x), k_(x), v(x), mask=mask), width=sp.oo, positions=2)
+        return derive(net).limit.drift
+
+    assert drift([[1, 0], [1, 1]]) == drift(causal) != drift([[1, 1], [1, 1]])
+
+
 def test_several_inputs_mix_their_own_positions_only():
     net = Network(lambda x: x + epsilon * A(mixed([[0, 1], [1, 0]], relu(x))), width=sp.oo, inputs=2, positions=2)
     flow = derive(net).limit
