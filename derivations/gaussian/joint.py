@@ -181,8 +181,12 @@ def _in_few_dimensions(function: sp.Lambda, covariance: sp.Matrix) -> tuple[Call
     """
     z, r = function.variables, len(function.variables)
     slopes = in_mpmath(z, [sp.diff(function.expr, v) for v in z])
-    points = [[mp.sin(7 * (i + 1) * (k + 2)) for i in range(r)] for k in range(r + 1)]
-    basis = _range(mp.matrix([list(slopes(*point)) for point in points]).T)
+    # near 0 as well, since far out a function may have levelled off, and each gradient for its direction alone
+    scales = [mp.mpf(2) ** (-2 * (k % 4)) for k in range(4 * (r + 1))]
+    points = [[scale * mp.sin(7 * (i + 1) * (k + 2)) for i in range(r)] for k, scale in enumerate(scales)]
+    gradients = [mp.matrix(list(slopes(*point))) for point in points]
+    sizes = [mp.norm(gradient) for gradient in gradients]
+    basis = _range(mp.matrix([list(g / size) for g, size in zip(gradients, sizes, strict=True) if size != 0]).T)
     numbers = mp.matrix([[mp.mpmathify(e.evalf(mp.mp.dps)) for e in covariance.row(i)] for i in range(r)])
     inner = basis.T * numbers * basis
     values, vectors = mp.eigsy(inner) if inner.rows else (mp.matrix(0, 1), mp.matrix(0, 0))

@@ -148,22 +148,22 @@ class _Reader:
         for stray in sorted(symbols - known - self.parameters - self.size.free_symbols, key=str):
             if stray == width:
                 raise DerivationError(
-                    f"the width n stands in {what}, and it is {self.size} here; give its power as one of epsilon in a Regime, or a width that is a "
+                    f"the width n stands in {brief(what)}, and it is {self.size} here; give its power as one of epsilon in a Regime, or a width that is a "
                     "number"
                 )
             for own in (state, step):
                 if stray.name == own.name:
                     raise DerivationError(
-                        f"the symbol {stray} in {what} is not declared as {own} is; write the layer as a function, lambda x: …, or take "
+                        f"the symbol {stray} in {brief(what)} is not declared as {own} is; write the layer as a function, lambda x: …, or take "
                         f"symbols.{'state' if own == state else 'step'}"
                     )
             if stray.name == time.name:
                 raise DerivationError(
-                    f"the time {stray} stands in {what}, and it may in variances and means of matrices only: give the one behind the factor as "
+                    f"the time {stray} stands in {brief(what)}, and it may in variances and means of matrices only: give the one behind the factor as "
                     f'Weights("A", variance=(1 + {stray})**2)'
                 )
             raise DerivationError(
-                f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {what}; "
+                f"the symbol {stray} is neither the state x, the small parameter nor a declared parameter, in {brief(what)}; "
                 f"declare it: Network(..., parameters=({stray},))"
             )
 
@@ -339,7 +339,7 @@ class _Reader:
             if first != size and (self.size == sp.oo or self._counted(first) != self._counted(size)):
                 here, there = (s if self.size == sp.oo else self._counted(s) for s in (first, size))
                 raise DerivationError(
-                    f"shapes do not fit in {what}: {other} has {here} neurons and {name} has {there}; "
+                    f"shapes do not fit in {brief(what)}: {other} has {here} neurons and {name} has {there}; "
                     f"give the matrix that puts them out out={here}"
                 )
         return {root: size for root, (size, _) in sizes.items()}

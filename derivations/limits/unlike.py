@@ -8,6 +8,7 @@ from functools import cache
 
 import sympy as sp
 
+from derivations.binding import Binding
 from derivations.diffusion import Diffusion
 from derivations.entries import LazyCovariance
 from derivations.language import Program
@@ -91,13 +92,24 @@ class UnlikeNeurons:
 
         @cache
         def entry(row: int, column: int) -> sp.Expr:
-            return sp.cancel(self.covariance(*divmod(column, m), *divmod(row, m)))
+            return _in_lowest_terms(self.covariance(*divmod(column, m), *divmod(row, m)))
 
-        drift = [sp.cancel(self.drift(i, a)) for i in range(self.count) for a in range(m)]
+        drift = [_in_lowest_terms(self.drift(i, a)) for i in range(self.count) for a in range(m)]
         p = layer.inputs  # of tangents one stands for all
         for a, b in (*upper(p), (p, p)) if layer.directions else patterns(layer, m):
             layer.covariance(a, b), layer.between(a, b)  # what has no closed form is refused here
         return Diffusion(self.states, sp.ImmutableMatrix(drift), LazyCovariance(entry))
+
+
+def _in_lowest_terms(entry: sp.Expr) -> sp.Expr:
+    """What has no denominator outside of means is: SymPy would take it apart and put it together again."""
+    walk = sp.preorder_traversal(entry)
+    for part in walk:
+        if isinstance(part, Binding):
+            walk.skip()
+        elif part.is_Pow and not part.exp.is_nonnegative:
+            return sp.cancel(entry)
+    return entry
 
 
 def patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, ...]]:

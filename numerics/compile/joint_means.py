@@ -11,7 +11,7 @@ import scipy  # scipy.stats, a quarter of the start, loads where it is first use
 import sympy as sp
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import gammaincinv, ndtri
 
 from derivations.gaussian.joint import KINKED, GaussianJointExpectation
 from derivations.gaussian.printed import read_node
@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 #: Points in each dimension of two rules, the second one for the error; beyond three dimensions, and for kinks, points are spread.
 _NODES = {1: (80, 60), 2: (140, 100), 3: (40, 30)}
 _SPREAD, _SHIFTS = 2**12, 8
-#: Directions that are spread over a sphere of up to so many dimensions, lengths in each, and where their density has ended.
-_SPHERES, _DIRECTIONS, _LENGTHS, _FAR = 4, 2**14, 20, 9.0
+#: Directions that are spread over a sphere of up to so many dimensions, and lengths in each.
+_SPHERES, _DIRECTIONS, _LENGTHS = 4, 2**14, 20
 #: Points of one set, which is nearer than the mean over as many of several sets, where no error is asked for.
 _ALONE = 2**16
 #: More values of one parameter are read off series, whose last terms are so small a share of the largest one.
@@ -35,8 +35,8 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     r"""The mean of a function of several Gaussian variables.
 
     Of smooth functions up to three dimensions by products of Gauss–Hermite rules, the error by a second one. Else by randomly shifted
-    spread points with fixed seeds, the error by the spread of the shifts: up to four dimensions spread directions, along which a Gaussian
-    rule takes the lengths, so that kinks at planes through 0 are met by directions only.
+    spread points with fixed seeds, the error by the spread of the shifts: up to four dimensions spread directions, with lengths of each share
+    of their law in each.
 
     Parameters
     ----------
@@ -141,20 +141,18 @@ def _estimates(function: sp.Lambda, covariance: Array, alone: bool = False, poin
         if dimension and (dimension > max(_NODES) or function.expr.has(*KINKED)):
             sets = range(points * _SHIFTS, points * _SHIFTS + (1 if alone else _SHIFTS))
             if dimension <= _SPHERES:
-                return [_over_spheres(value, root, _directions(dimension, seed)) for seed in sets]
+                return [_over_spheres(value, root, seed) for seed in sets]
             count = _ALONE if alone else _SPREAD
             return [float(np.mean(value(*(root @ _spread_points(dimension, count, seed))))) for seed in sets]
         rules = (_product_rule(dimension, count) for count in _NODES.get(dimension, (1, 1))[: 1 if alone else 2])
         return [float(np.sum(weights * value(*(root @ points)))) for points, weights in rules]
 
 
-def _over_spheres(value: Callable[..., Array], root: Array, directions: Array) -> float:
-    nodes, weights = np.polynomial.legendre.leggauss(_LENGTHS)
-    lengths = (nodes + 1) * _FAR / 2
-    weights = weights * lengths ** (len(directions) - 1) * np.exp(-(lengths**2) / 2)
+def _over_spheres(value: Callable[..., Array], root: Array, seed: int) -> float:
+    """No length is the same in two directions, so that what happens at one length, as a kink on a sphere, is seen by the spread of the shifts."""
+    directions, lengths = _directions(root.shape[1], seed)
     ahead = root @ directions
-    means = [np.mean(value(*(length * ahead))) for length in lengths]
-    return float(weights @ means / weights.sum())
+    return float(np.mean([np.mean(value(*(length * ahead))) for length in lengths]))
 
 
 def _triangular_root(covariance: Array) -> Array:
@@ -175,10 +173,13 @@ def _compiled(function: sp.Lambda) -> tuple[Callable[..., Array], Array]:
     if function.expr.has(*KINKED):  # slopes can be 0 at many points
         return value, np.eye(len(z))
     slopes = [compile_expression(z, sp.diff(function.expr, v)) for v in z]
-    points = np.random.default_rng(0).standard_normal((len(z), len(z) + 1))
-    gradients = np.stack([np.broadcast_to(slope(*points), points.shape[1]) for slope in slopes])
-    left, sizes, _ = np.linalg.svd(gradients)
-    return value, left[:, : int(np.sum(sizes > 1e-10 * sizes[0]))]
+    # near 0 as well, since far out a function may have levelled off, and each gradient for its direction alone
+    scales = np.resize([1.0, 0.3, 0.1, 0.01], 4 * (len(z) + 1))
+    points = np.random.default_rng(0).standard_normal((len(z), len(scales))) * scales
+    gradients = np.stack([np.broadcast_to(slope(*points), len(scales)) for slope in slopes])
+    gradients = gradients[:, np.isfinite(gradients).all(axis=0) & gradients.any(axis=0)]
+    left, sizes, _ = np.linalg.svd(gradients / np.linalg.norm(gradients, axis=0))
+    return value, left[:, : int(np.sum(sizes > 1e-8 * sizes.max(initial=0)))]
 
 
 @lru_cache(maxsize=16)
@@ -199,11 +200,17 @@ def _spread_points(dimension: int, count: int, seed: int) -> Array:
 
 
 @lru_cache(maxsize=16)
-def _directions(dimension: int, seed: int) -> Array:
-    """Spread evenly over a sphere of up to four dimensions."""
+def _directions(dimension: int, seed: int) -> tuple[Array, Array]:
+    """Spread evenly over a sphere of up to four dimensions, and for each as many lengths, one of each share of their law."""
+    share, *others = _spread(dimension, _DIRECTIONS, seed)
+    lengths = np.sqrt(2 * gammaincinv(dimension / 2, (np.arange(_LENGTHS)[:, None] + share) / _LENGTHS))
+    return _on_sphere(others, dimension), lengths
+
+
+def _on_sphere(shares: list[Array], dimension: int) -> Array:
     if dimension == 1:
-        return np.array([[-1.0, 1.0]])
-    first, *others = _spread(dimension - 1, _DIRECTIONS, seed)
+        return np.resize([-1.0, 1.0], (1, _DIRECTIONS))
+    first, *others = shares
     if dimension == 3:  # at even heights
         height, ring = 2 * first - 1, _circle(others[0])
         return np.concatenate([np.sqrt(1 - height**2) * ring, height[None]])

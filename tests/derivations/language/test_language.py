@@ -286,7 +286,7 @@ def test_every_statement_that_draws_is_explained(layer, said):
         # one matrix applied to two layers of neurons
         (
             lambda x: A(relu(B(x))) + A(x),
-            r"do not fit in A\(Piecewise.*where A reads one layer of neurons, the same wherever",
+            r"do not fit in A\(relu.*where A reads one layer of neurons, the same wherever",
         ),
         (lambda x: x + epsilon * A(B(x)) + Weights("C")(A(x)), "shapes do not fit"),
         (lambda x: x + epsilon * (A.T(B(x)) + A(x)), r"shapes do not fit in A.T\(B\(x\)\)"),

@@ -9,6 +9,7 @@ import sympy as sp
 from derivations import Network, derive, parse_layer
 from derivations.errors import NotClosed
 from derivations.gaussian import GaussianJointExpectation, joint_mean
+from derivations.gaussian.joint import _in_few_dimensions as in_few_dimensions
 from numerics import kernel_matrix, solve_flow
 from numerics.compile.joint_means import joint_gaussian_mean
 
@@ -35,6 +36,26 @@ def test_the_error_holds(beside):
     wanted = products(LAW) * (1 if beside == 1 else 0.5)
     assert abs(found - wanted) < error < 2e-2 * wanted
     assert abs(found - products(LAW + 0.1) * wanted / products(LAW)) > error
+
+
+def test_the_error_holds_where_kinks_are_met_on_the_way_out():
+    """P(z1 z2 > 1) of independent normal variables, a jump on curves; E tanh²(20 z1 z2) tanh²(20 z3 z4), steep along rays and level far out."""
+    plain = np.random.default_rng(3).standard_normal((4, 400_000))
+    product = sp.tanh(20 * z[0] * z[1]) ** 2
+    for body, count in ((sp.Heaviside(z[0] * z[1] - 1), 2), (product * sp.tanh(20 * z[2] * z[3]) ** 2, 4)):
+        found, error = joint_gaussian_mean(joint_mean(body, z[:count], sp.eye(count)))
+        sample = sp.lambdify(z[:count], body, "numpy")(*plain[:count])
+        spread = sample.std() / np.sqrt(sample.size)
+        assert abs(found - sample.mean()) < 4 * spread + error
+        assert error < 2e-3
+        wide, _ = joint_gaussian_mean(joint_mean(body, z[:count], 2 * sp.eye(count)))
+        assert abs(wide - sample.mean()) > 4 * spread + error
+
+
+def test_a_function_that_levels_off_depends_on_all_its_variables():
+    steep = joint_mean(sp.tanh(400 * z[0] * z[1]) ** 2, z[:2], sp.eye(2))
+    _, size = in_few_dimensions(steep.function, steep.covariance)
+    assert size == 2
 
 
 def net(branch):
