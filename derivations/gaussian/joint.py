@@ -161,8 +161,8 @@ def _shares_equally(gate: ExpertGate, variables: Sequence[sp.Symbol], table: sp.
     if gate.args[1] != 1 or len({*scores}) < len(scores) or not {*scores} <= {*variables}:
         return False
     places = [variables.index(s) for s in scores]
-    equal = lambda entries: len({*entries}) == 1  # noqa: E731
-    return equal(table[i, i] for i in places) and equal(table[i, j] for i in places for j in places if i != j)
+    own, shared = {table[i, i] for i in places}, {table[i, j] for i in places for j in places if i != j}
+    return len(own) == len(shared) == 1
 
 
 def _in_combinations(
