@@ -26,6 +26,7 @@ Bracket: TypeAlias = tuple[sp.Rational, sp.Rational]
 
 MOST_ZEROS = 64
 OPERATIONS = 60_000  # interval operations that one search may take
+_AT_AN_EDGE = sp.Rational(1, 10**10)  # of the width of a cell
 _FAR = 62  # beyond 2^62 the expansion at infinity speaks
 _NEAR = 40  # and within 2^-40 of a finite end the expansion there
 _FINEST = 44  # times a cell is halved
@@ -298,7 +299,11 @@ def _named_root(function: IntervalFunction, x: sp.Symbol, low: sp.Rational, high
         return guess
     # the same number in the same cell, however it was found
     width = sp.Integer(2) ** 40
-    cell = sp.floor(sp.Rational(value) * width)
-    if low <= cell / width and (cell + 1) / width <= high:
-        return IsolatedRoot(function.expr, x, cell / width, (cell + 1) / width)
+    place = sp.Rational(value) * width
+    first, last = sp.floor(place), sp.floor(place) + 1
+    edge = sp.floor(place + sp.S.Half)
+    if abs(place - edge) < _AT_AN_EDGE:  # on which side thirty digits do not say
+        first, last = edge - 1, edge + 1
+    if low <= first / width and last / width <= high:
+        return IsolatedRoot(function.expr, x, first / width, last / width)
     return root

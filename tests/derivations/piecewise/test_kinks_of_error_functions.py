@@ -71,3 +71,16 @@ def test_a_wave_on_pieces_that_end_where_it_turns_is_refused_by_name():
     function = parse_activation("max(sin(x), sin(x/1.6))")
     with pytest.raises(DerivationError, match=r"beyond \[-32, 32\] are not looked for"):
         slope_of(function)
+
+
+def test_a_zero_nearer_to_a_simple_number_than_thirty_digits_tell():
+    """4 erf(x + 1/5) = 2x/5 short of 10 by 1e-45: the bracket that was named began at 10, and the zero was a bare ValueError."""
+    found = zeros(4 * sp.erf(x + sp.Rational(1, 5)) - 2 * x / 5, x).zeros
+    assert len(found) == 3
+    assert abs(found[0] + 10) < 1e-12
+    with mpmath.workdps(90):
+        wanted = mpmath.findroot(
+            lambda z: 4 * mpmath.erf(z + mpmath.mpf(1) / 5) - 2 * z / 5, (9.9, 10.1), solver="anderson", tol=1e-150
+        )
+        assert 0 < 10 - wanted < mpmath.mpf(10) ** -40
+        assert abs(mpmath.mpf(str(found[-1].evalf(85))) - wanted) < mpmath.mpf(10) ** -80
