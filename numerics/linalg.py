@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 SMALL = 1e-280
 #: Matrices that are factored at a time: so many stay near the processor.
 _TOGETHER = 8192
+_EPSILON = np.finfo(float).eps
 #: The largest matrices that are multiplied entry by entry, and from how many of them on.
 _SMALL_SIZE, _MANY = 4, 64
 
@@ -36,20 +37,21 @@ def semidefinite_factor(matrix: Array) -> Array:
     array([[2., 0.], [2., 0.]])
     """
     # the batch goes last, so that each of the m steps runs along contiguous memory
-    turned = np.moveaxis(matrix, (-2, -1), (0, 1))
+    last, batch = matrix.ndim - 1, range(matrix.ndim - 2)
+    turned = matrix.transpose(last - 1, last, *batch)
     factor = np.zeros(turned.shape)
     if turned.ndim == 2:
         _factor(turned, factor)
     for first in range(0, turned.shape[2] if turned.ndim > 2 else 0, _TOGETHER):
         part = slice(first, first + _TOGETHER)
         _factor(turned[:, :, part], factor[:, :, part])
-    return np.moveaxis(factor, (0, 1), (-2, -1))
+    return factor.transpose(*(axis + 2 for axis in batch), 0, 1)
 
 
 def _factor(matrix: Array, factor: Array) -> None:
     """Fill the factor, which is 0, for matrices of shape (m, m, ...), column by column; only the lower triangle is read."""
     size = len(matrix)
-    rounding = 4 * size * np.finfo(float).eps
+    rounding = 4 * size * _EPSILON
     for j in range(size):
         column = factor[j:, j]
         column[...] = matrix[j:, j]

@@ -8,6 +8,7 @@ formula that vanishes on an open set, as the sum of the squares of ReLUs does, b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import sympy as sp
@@ -87,7 +88,11 @@ class Continued(Binding):
     @property
     def free_symbols(self) -> set[sp.Basic]:
         """Parameters: whatever occurs besides the bound variable."""
-        return set().union(*(argument.free_symbols for argument in self.args))
+        return set(self._free)
+
+    @cached_property
+    def _free(self) -> frozenset[sp.Basic]:
+        return frozenset().union(*(argument.free_symbols for argument in self.args))
 
     @property
     def at_zero(self) -> sp.Expr:

@@ -15,7 +15,7 @@ from derivations.constants import opened
 from derivations.evaluation import BOUNDED, BoundedPrinter
 from derivations.gaussian.corners import DISTANCE, Corner, corners
 from derivations.gaussian.integrate import Singular, normal_mean
-from derivations.piecewise import breakpoints
+from derivations.piecewise import IsolatedRoot, breakpoints
 from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.limits import exact_limits
@@ -44,6 +44,9 @@ class MpmathWriter(BoundedPrinter):
 
     def _print_NegativeInfinity(self, node: sp.Expr) -> str:
         return "ninf"
+
+    def _print_IsolatedRoot(self, node: IsolatedRoot) -> str:
+        return node._mpmathcode(self)
 
     def _print_NaN(self, node: sp.Expr) -> str:
         return "nan"

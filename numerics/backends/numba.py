@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 from sympy.printing.pycode import PythonCodePrinter
 
+from derivations.piecewise import IsolatedRoot
 from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, strict_settings
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
@@ -89,6 +90,9 @@ class NumbaWriter(PythonCodePrinter):
 
     def _print_NegativeInfinity(self, node: sp.Expr) -> str:
         return "(-inf)"
+
+    def _print_IsolatedRoot(self, node: IsolatedRoot) -> str:
+        return node._pythoncode(self)
 
     def _print_NaN(self, node: sp.Expr) -> str:
         return "nan"

@@ -13,6 +13,7 @@ from scipy import special as scipy_special
 from sympy.printing.numpy import SciPyPrinter
 
 from derivations.constants import with_digits
+from derivations.piecewise import IsolatedRoot
 from derivations.special import Weber
 from derivations.special.numeric import Numeric
 from numerics import special
@@ -55,6 +56,9 @@ class NumPyWriter(SciPyPrinter):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.printmethod = None  # a target's own table of functions, not the nodes' hooks for lambdify
+
+    def _print_IsolatedRoot(self, node: IsolatedRoot) -> str:
+        return node._pythoncode(self)
 
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = (self._print(arg) for arg in node.args)

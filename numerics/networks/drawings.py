@@ -101,7 +101,8 @@ class InLaw(Drawing):
         """Draw nothing yet, but a matrix that is not Gaussian."""
         if numbers.whole or not isinstance(numbers.law, Gaussian):
             return AllWeights()(numbers, samples, rng)
-        applied = replace(numbers, applications=self.forms * numbers.applications)
+        # of states alone, without tangents, the numbers are those of the layer: a copy a layer is a tenth of small blocks
+        applied = numbers if self.forms == 1 else replace(numbers, applications=self.forms * numbers.applications)
         return _Conditional(applied, samples, rng, self.precise)
 
 

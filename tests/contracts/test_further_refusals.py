@@ -24,7 +24,6 @@ from derivations import (
     normalised_sum,
     other,
     over_positions,
-    parse_activation,
     relu,
     rotary,
     rotary_frequencies,
@@ -35,18 +34,19 @@ from derivations import (
     width_limit,
 )
 from derivations.calculus.closure import close
-from derivations.calculus.exponential import LinearForm
 from derivations.calculus.gram import norm_and_correlation
 from derivations.calculus.linear import ItoIntegral
 from derivations.calculus.moment_closures import ZeroCumulant
 from derivations.calculus.moments import moment_equations
 from derivations.derivation import derive
 from derivations.kernels.correlation import solve_variance
-from derivations.kernels.riccati import explosion_depth, mean_riccati
+from derivations.kernels.riccati import mean_riccati
 from derivations.limits import joint_limit
 from derivations.limits.elimination.series import taylor
 from numerics import compare, compile_expression, distribution, simulate_collapse, simulate_network, simulate_sde
 from numerics.cli.files import read_inputs
+from numerics.compile.constants import exact_number
+from numerics.compile.jax_paths import _sharing as sharing
 from numerics.ensembles.checkpoint import Checkpoint
 from numerics.kernels import kernel_matrices
 from numerics.regression.factors import factor
@@ -91,7 +91,6 @@ def turned(z):
 
 REFUSED = {
     "a function without a formula": (lambda: as_activation(sp.Function("f")(x)), r"f\(x\) has no formula, and a limit"),
-    "a moment of negative order": (lambda: LinearForm(sp.S.One, sp.S.One, sp.S.One).moment(-1), "order k ≥ 0, got -1"),
     "a slope along paths": (lambda: sp.diff(ItoIntegral(sp.S.One, y, symbols.time), symbols.time), "not differentiable in t, its time"),
     "moments that are not linear": (
         lambda: moment_equations(Diffusion((x,), [-(x**3)], [[1]]), 2, closure=ZeroCumulant(3)).solve({x: 1}),
@@ -115,10 +114,6 @@ REFUSED = {
     "a variance by an equation that algebra leaves": (
         lambda: solve_variance(Flow((size,), [size + sp.sin(size)])),
         "has no elementary solution; integrate it",
-    ),
-    "an explosion of what is not linear": (
-        lambda: explosion_depth(ResNet(parse_activation("x**2"), width=sp.oo)),
-        r"dK/dt = 3\*K\*\*2 is not affine",
     ),
     "no Riccati equation": (lambda: mean_riccati(y, x, y * x, x**2), "do not reduce to a Riccati equation"),
     "a head larger than any": (lambda: rotary_frequencies(2**20), "a head of 1048576 neurons is larger than any is"),
@@ -147,9 +142,11 @@ REFUSED = {
         lambda: geometric().expect(lambda v: v, lb=-3, ub=-2, conditional=True),
         "the interval from -3.0 to -2.0 has probability 0",
     ),
+    "no network": (lambda: derive("relu"), "derive expects an architecture such as"),
+    "no number": (lambda: exact_number([], "x0"), r"x0 must be a real number, got \[\]"),
     "paths of a text": (lambda: simulate_sde("x", 1.0, t=1.0, samples=3), "expected a limit, as .* gives it, got 'x'"),
     "inputs of two shapes": (lambda: kernel_matrices(wide, np.eye(2), t=1.0, other=np.eye(3)), "must be inputs of one shape"),
-    "networks from nowhere": (lambda: simulate_network(deep, t=1, depth=2, samples=2), "got neither"),
+    "networks from nowhere": (lambda: simulate_network(deep, t=1, depth=2, samples=2), "expected either x0, a fixed start, or inputs, .* got neither"),
     "a collapse of one input": (
         lambda: simulate_collapse(MLP(relu, width=4, inputs=1), depth=3, samples=2, gap=0.1),
         "expected an architecture with two inputs",
@@ -157,7 +154,7 @@ REFUSED = {
     "a kernel that is none": (lambda: factor(-np.eye(3), "K"), "K is not positive semi-definite: Cholesky fails"),
     "a control of a number": (lambda: negative_control(3), "expected a limit, as .* is, got 3"),
     "a report from infinity": (lambda: Start(x0=np.inf, t=1.0), "x0 must be 0 or of a size from 1e-75"),
-    "samples that are nan": (lambda: compare(derive(deep), np.full((300, 3), np.nan), x0=np.ones(3), t=1.0), "300 samples are nan"),
+    "samples that are nan": (lambda: compare(derive(deep), np.full((300, 3), np.nan), x0=np.ones(3), t=1.0), "300 samples are nan; leave them out"),
     "samples that are few": (lambda: compare(derive(deep), np.ones((3, 3)), x0=np.ones(3), t=1.0), "3 samples are too few"),
 }  # fmt: skip
 
@@ -217,3 +214,8 @@ def test_the_command_refuses_too(arguments, says, capsys, tmp_path, monkeypatch)
 def test_a_compiled_function_is_called_with_all_its_arguments():
     with pytest.raises(TypeError, match=r"expected 2 arguments \(x, y\), got 1"):
         compile_expression((x, y), x + y)(1.0)
+
+
+def test_devices_are_jax_s_own():
+    pytest.importorskip("jax")
+    assert_refused(lambda: sharing([3]), r"devices must be some of jax.devices\(\), got \[3\]")

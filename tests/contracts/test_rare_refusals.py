@@ -169,7 +169,10 @@ def test_what_cannot_be_done_is_refused_with_its_cause(call, message):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["derive", "shaped-attention", "--positions", "2", "--activation", "relu"], "has no activation"),
+        (
+            ["derive", "shaped-attention", "--positions", "2", "--activation", "relu"],
+            "has no activation; leave --activation",
+        ),
         (
             ["derive", "attention-block", "--positions", "2", "--heads", "two"],
             "heads must be a whole number, got 'two'",

@@ -225,7 +225,7 @@ REFUSED = {
     ),
     "a power that has no mean": (lambda: power_mean(1 / abs(x) ** 2, x, sp.S.One), DerivationError, "powers above -1 have a mean"),
     "a root of a negative number": (lambda: power_mean(sp.sqrt(x), x, sp.S.One), NoClosedForm, "not real on a half-line"),
-    "an explosion of a flow that is not affine": (lambda: explosion_depth(ResNet(tanh, width=sp.oo)), NoClosedForm, "is not affine"),
+    "an explosion of a flow that is not affine": (lambda: explosion_depth(ResNet(tanh, width=sp.oo)), NoClosedForm, "is not affine; solve the flow"),
     "a flow with a mean in it": (lambda: solve_flow(nngp(ResNet(tanh, width=sp.oo))), NoClosedForm, "no elementary solution"),
     "a flow that cannot be inverted": (
         lambda: solve_flow(Flow((size,), [1 / (1 + sp.exp(size**2))])),
@@ -237,7 +237,7 @@ REFUSED = {
         DerivationError,
         "must be a symmetric matrix",
     ),
-    "a layer with a typing error": (lambda: parse_layer("x + "), DerivationError, "does not parse"),
+    "a layer with a typing error": (lambda: parse_layer("x + "), DerivationError, "does not parse; check operators"),
     "an activation with a typing error": (lambda: parse_activation("x + *"), DerivationError, "does not parse"),
     "a matrix of two words": (lambda: Weights("a b"), DerivationError, "a name such as A or W_1"),
     "a matrix without neurons": (lambda: Weights("B", out=0), DerivationError, "B must put out a positive whole number"),

@@ -3,7 +3,7 @@ r"""Averages over a layer of neurons as objects: :math:`\langle b \rangle = \fra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sympy as sp
@@ -58,8 +58,11 @@ class LayerAverage(Encloses, sp.Expr):
     @property
     def free_symbols(self) -> set[sp.Symbol]:
         """Whatever occurs besides the bound variables."""
-        free: set[sp.Symbol] = self.body.free_symbols - self.bound
-        return free
+        return set(self._free)
+
+    @cached_property
+    def _free(self) -> frozenset[sp.Symbol]:
+        return frozenset(self.body.free_symbols - self.bound)
 
     @property
     def bound_symbols(self) -> list[sp.Symbol]:

@@ -54,7 +54,11 @@ def moving_in_time():
             DerivationError,
             "the class of the end 0 depends on the parameters",
         ),
-        (lambda: collapse_linear(joint_limit(MLP(relu, inputs=2))).moment(-1), DerivationError, "order k ≥ 0, got -1"),
+        (
+            lambda: collapse_linear(joint_limit(MLP(relu, inputs=2))).moment(-1),
+            DerivationError,
+            "a moment has an order k ≥ 0, got -1",
+        ),
         (lambda: change_of_drift(plain, sp.exp(sp.sin(x))), NoClosedForm, "is not elementary"),
         (lambda: change_of_drift(Diffusion((x,), [1], [[0]]), x), DerivationError, "scalar diffusion with noise"),
         (lambda: time_change(plain, 0), DerivationError, "run forward"),

@@ -305,7 +305,7 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", [pytest.param(k, marks=[pytest.mark.slow] if k == "attention" else []) for k in KEPT])
 def test_factors_that_layers_draw_move_no_exponent(name):
     plain = scalings(KEPT[name](), training=True)
     for dropped in (KEPT[name](keep=HALF), KEPT[name](keep_branch=HALF)):

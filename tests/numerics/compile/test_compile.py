@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import subprocess
 import sys
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations.activations import ACTIVATIONS, gelu, leaky_relu, ornstein_uhlenbeck, relu, softplus
+from derivations.activations import ACTIVATIONS, gelu, leaky_relu, ornstein_uhlenbeck, parse_activation, relu, softplus
 from derivations.architectures import ResNet
 from derivations.gaussian import GaussianExpectation
+from derivations.kernels import slope_of
 from derivations.laws import LAWS
 from derivations.laws.transformed import TransformedGaussian
 from derivations.limits import depth_limit
+from derivations.piecewise import IsolatedRoot
 from derivations.special import LogNormalCdf, ScaledBesselI
 from derivations.sums import coordinate_sum
 from derivations.symbols import initial, state, time
@@ -257,3 +260,14 @@ def test_sums_inside_sums_are_computed_before():
         axis=1, keepdims=True
     )
     assert np.allclose(function(state), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "mpmath", pytest.param("numba", marks=pytest.mark.slow)])
+def test_slopes_with_a_kink_that_only_brackets_know_are_compiled(backend):
+    """The condition holds the root of tanh x = exp(-(8x/5 + 3)^2), which no target but the kernels' printed."""
+    slope = slope_of(parse_activation("max(exp(-(8*x/5 + 3)**2), tanh(x))"))
+    assert slope.expr.atoms(IsolatedRoot)
+    found = compile_expression((slope.variable,), slope.expr, backend=backend)
+    for at in (0.0001, 0.0002):  # the root is at 0.000123
+        before, after = -16 / 5 * (8 * at / 5 + 3) * math.exp(-((8 * at / 5 + 3) ** 2)), 1 - math.tanh(at) ** 2
+        assert math.isclose(float(found(at)), before if at < 0.00012326 else after, rel_tol=1e-12)

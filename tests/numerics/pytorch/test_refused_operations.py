@@ -49,7 +49,7 @@ def attend(s, x, **options):
 
 ANYWHERE = {
     "queries times queries": (lambda s, x: x + s.a(s.b(x) @ s.b(x)), "known are scores"),
-    "parts of the state": (lambda s, x: torch.tensor_split(x, 2, -1)[0] + s.a(x), "tensor_split cuts the state"),
+    "parts of the state": (lambda s, x: torch.tensor_split(x, 2, -1)[0] + s.a(x), "tensor_split cuts the state; a layer treats its neurons alike"),
     "a shape that is not known": (lambda s, x: x.shape[0] * x + s.a(x), "give the number of positions"),
     "outputs with names": (lambda s, x: {"state": x}, "puts out a dictionary with .state.; wrap it in a module"),
     "part of the state": (lambda s, x: x[..., :4] + s.a(x), "an index cuts the state"),

@@ -1,4 +1,5 @@
-"""Exponents of the first step against networks differentiated by JAX: filters, biases, gates, functions outside, attention, shaped perceptrons.
+"""Exponents of the first step against networks differentiated by JAX: filters, biases, gates, functions outside, norms and averages, attention,
+shaped perceptrons.
 
 Sizes are doubled thrice. Logarithms over all networks are fitted by a line in that of the width, one term in 1/size, and two numbers of each network
 that are of order 1 at every width: the sizes of its last state and of the gradient in its first one. These hold most of what differs between
@@ -63,6 +64,13 @@ def shaped(w, x, size):
     return w["W"] @ jnp.tanh(size * x) / size / np.sqrt(square)
 
 
+def typed(w, x, size):
+    """A norm behind the sum, two readings of the state in one function, one of them with an average."""
+    inside = w["B"] @ (x * jnp.mean(jnp.abs(x), axis=0)) + w["C"] @ (x / jnp.sqrt(jnp.mean(x**2, axis=0)))
+    after = x + size * w["A"] @ jnp.tanh(inside)
+    return after / jnp.sqrt(jnp.mean(after**2, axis=0))
+
+
 #: The layer, the same in JAX, the matrices that a derived one stands for, positions of an input, and shapes of what is no square matrix.
 CASES = {
     "filter": (
@@ -82,6 +90,13 @@ CASES = {
     "gate": (GatedBlock(silu, width=n, hidden=n), gated, {k: [k] for k in "BCA"}, 1, {}),
     "attention": (AttentionBlock(width=n, positions=3), attended, {k: [k] for k in "VQKO"}, 3, {}),
     "shaped": (ShapedMLP(tanh, a=1), shaped, {"W": ["W"]}, 1, {}),
+    "typed": (
+        Network("rms_norm(x + eps*A(tanh(B(x*average(abs(x))) + C(rms_norm(x)))))", width=n),
+        typed,
+        {k: [k] for k in "BCA"},
+        1,
+        {},
+    ),
     "function outside": (ShrinkingResNet(silu, tanh, width=n), outside, {"W": ["W"]}, 1, {}),
 }
 
