@@ -96,8 +96,8 @@ def test_two_matrices_meet_in_a_kink(branch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("branch", ["relu(B(x) + C(x)**2)", "silu(B(x)*C(x))"])
-def test_a_kernel_is_as_exact_as_it_says(branch):
+def test_a_kernel_is_as_exact_as_it_says():
+    branch = "silu(B(x)*C(x))"
     with pytest.raises(ValueError, match="several Gaussian variables at once are known to about"):
         kernel_matrix(net(branch), INPUTS, t=0.2)
     near = kernel_matrix(net(branch), INPUTS, t=0.2, tolerance=1e-3)
