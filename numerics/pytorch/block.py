@@ -115,14 +115,14 @@ class Block:
         return replace(made, skip=value.skip)
 
     def number_of(self, size: int) -> sp.Expr:
-        """How many neurons a number of features stands for at the network's width."""
+        """How many neurons a number of features stands for at the network's width; one feature, such as a gate, is one at every width."""
         assert self.features is not None
-        return self.width * sp.Rational(size, self.features)
+        return sp.S.One if size == 1 != self.features else self.width * sp.Rational(size, self.features)
 
     def part(self, size: int) -> sp.Expr:
-        """A number of features as a multiple of the width."""
+        """A number of features as a multiple of the width; one feature is one at every width."""
         assert self.features is not None
-        return sp.Rational(size, self.features) * n
+        return sp.S.One if size == 1 != self.features else sp.Rational(size, self.features) * n
 
     def on(self, value: Value, axis: int, where: str) -> None:
         """Refuse what works along another axis than the neurons."""

@@ -85,7 +85,7 @@ class Draws:
             raise ValueError(
                 f'{name} is a tensor that the block draws itself; name its initialiser, or give initialiser="measured"'
             )
-        read = width * sp.Rational(tensors.fan_in, features)
+        read = sp.S.One if tensors.fan_in == 1 != features else width * sp.Rational(tensors.fan_in, features)
         self._require_own(name, said)
         draw = named(
             tensors.default if said == "default" else said,

@@ -190,11 +190,12 @@ class Reader(Matrices):
         if sizes[0] == sizes[1] or None in (*sizes[0], *sizes[1]):
             return first, second
         totals = [sum(s) for s in sizes]  # type: ignore[arg-type]
-        if 1 in totals and totals[0] != totals[1]:
-            raise ValueError(
-                f"one feature, such as a gate, is taken for all of {max(totals)}; a random number that all neurons share has no rule, "
-                "write the layer by hand with derivations.Network"
-            )
+        if (
+            1 in totals and totals[0] != totals[1]
+        ):  # one feature, such as a gate, is taken for all: a number of each input
+            one, every = (first, second) if totals[0] == 1 else (second, first)
+            shared = tuple(Part(as_number(one[0].expr), p.size) for p in every)
+            return (shared, every) if totals[0] == 1 else (every, shared)
         if totals[0] != totals[1]:
             raise ValueError(
                 f"{totals[0]} and {totals[1]} features meet in one operation; the block's shapes do not fit"
@@ -254,6 +255,15 @@ class _Runs:
             raise ValueError("only averages over neurons that are cut into parts are known")
         shares = (sp.Rational(size, sum(self.sizes)) for size in self.sizes)
         return sp.Add(*(share * average(self.of(node.body, k)) for k, share in enumerate(shares, 1)))
+
+
+def as_number(expr: sp.Expr) -> sp.Expr:
+    """What one neuron has as a number that all neurons share."""
+    inside = outermost(expr)
+    is_number = all(type(node) is Average for node in inside) and not expr.xreplace(
+        dict.fromkeys(inside, sp.S.One)
+    ).has(state)
+    return expr if is_number else average(expr)
 
 
 def here(positions: tuple[int, ...]) -> tuple[Axis, ...]:

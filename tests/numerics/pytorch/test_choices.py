@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
+import sympy as sp
 
 torch = pytest.importorskip("torch", reason="reading PyTorch modules needs the extra torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
+from derivations import derive  # noqa: E402
+from derivations.gaussian import GaussianExpectation  # noqa: E402
+from derivations.language.nodes import Applied  # noqa: E402
 from numerics.pytorch import from_torch  # noqa: E402
 from tests.numerics.pytorch.test_blocks import Calls  # noqa: E402
 from tests.numerics.pytorch.test_todays_blocks import (  # noqa: E402
@@ -209,7 +213,7 @@ class Mixer(nn.Module):
 
 
 class Gated(nn.Module):
-    """One gate for all neurons, as of a router of experts."""
+    """One gate for all neurons."""
 
     def __init__(self):
         super().__init__()
@@ -219,10 +223,52 @@ class Gated(nn.Module):
         return x + self.a(x) * torch.sigmoid(self.gate(x))[..., :1]
 
 
-def test_random_numbers_that_all_neurons_share_are_refused_by_that_reason():
+class Experts(nn.Module):
+    """A mixture of all experts by the shares of a router."""
+
+    def __init__(self):
+        super().__init__()
+        self.router = nn.Linear(N, 3, bias=False)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(N, 2 * N), nn.ReLU(), nn.Linear(2 * N, N)) for _ in range(3)
+        )
+
+    def forward(self, x):
+        shares = torch.softmax(self.router(x), dim=-1)
+        return x + sum(shares[..., k : k + 1] * expert(x) for k, expert in enumerate(self.experts))
+
+
+class Masked(nn.Module):
+    """Shares of all channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.mask = nn.Linear(N, N), nn.Linear(N, N)
+
+    def forward(self, x):
+        return x + self.a(x) * torch.softmax(self.mask(x), dim=-1)
+
+
+@pytest.mark.parametrize("block", [Gated, Experts])
+def test_numbers_that_all_neurons_share_are_read_as_pytorch_computes(block):
+    assert_read_as_pytorch_computes(block())
+
+
+def test_one_feature_is_one_number_at_every_width():
+    """Over infinitely many neurons a gate would be its mean, and its square the square of that."""
+    net = from_torch(Gated, width=sp.oo)
+    (gate,) = (node.weights for node in net.expression().atoms(Applied) if node.weights.name.startswith("gate"))
+    assert gate.out == 1
+    limit = derive(net).limit
+    (mean,) = limit.drift.atoms(GaussianExpectation)
+    z = sp.Symbol("z", real=True)
+    assert sp.expand(mean.args[0](z) - (1 + sp.exp(-z)) ** -2).equals(0)
+
+
+def test_random_numbers_over_positions_or_channels_are_refused_by_that_reason():
     for block, said in (
         (Mixer, r"tokens \(Linear\) works along .* as of MLP-Mixer and gMLP, .* is shared by all neurons"),
-        (Gated, "one feature, such as a gate, is taken for all of 8"),
+        (Masked, r"softmax goes over \(features\), as that of a mask of channels"),
     ):
         with pytest.raises(ValueError, match=said):
             from_torch(block(), positions=TOKENS)
