@@ -355,16 +355,6 @@ def with_angles(attend):
     return block
 
 
-class Experts(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.router, self.experts = nn.Linear(N, 2), nn.ModuleList([nn.Linear(N, N), nn.Linear(N, N)])
-
-    def forward(self, x):
-        shares = self.router(x).softmax(-1)
-        return x + sum(shares[..., i : i + 1] * expert(x) for i, expert in enumerate(self.experts))
-
-
 def gate_over_positions():
     return Calls(
         lambda b, x: x + b.a(b.c(x) * b.p(b.c(x))), a=nn.Linear(N, N), c=nn.Linear(N, N), p=nn.Conv1d(TOKENS, TOKENS, 1)
@@ -382,7 +372,6 @@ def depthwise():
             lambda: with_angles(rotated),
             "multiplied by numbers that differ between positions and do not turn pairs of neurons",
         ),
-        (Experts, "softmax goes over .features., as that of a router of experts"),
         (gate_over_positions, "p .Conv1d. takes the positions for channels, .* as of MLP-Mixer and gMLP"),
         (lambda: nn.Embedding(4, N), "as an input layer or a table of relative positions does"),
         (depthwise, "0 .Conv1d. has 8 groups"),
