@@ -48,7 +48,7 @@ _CONSTANTS = MappingProxyType({"pi": sp.pi, "e": sp.E})
 def parse_activation(text: str) -> Activation:
     r"""The activation that a text stands for: a name, a member of a family, or a formula.
 
-    ``"gelu"`` is the registered activation, ``"leaky_relu(0.1)"`` the leaky ReLU with that slope (likewise
+    ``"gelu"`` is the registered activation, ``"sin"`` the function of one number, ``"leaky_relu(0.1)"`` the leaky ReLU with that slope (likewise
     ``"elu(2)"``, ``"hardtanh(-2, 2)"``, ``"gelu(tanh)"``), and ``"x*tanh(x)"`` a formula. Names are those of
     PyTorch, JAX and Keras, in any case, with or without underscores and module: ``"nn.LeakyReLU(0.2)"``. In a formula
     a function takes its argument first, ``"leaky_relu(x, 0.2)"``; comparisons are 1 or 0, as in ``"(x > 0)*x"``.
@@ -79,6 +79,14 @@ def parse_activation(text: str) -> Activation:
     text = text.strip()
     if isinstance(body, ast.Name) and body.id in ACTIVATIONS:
         return ACTIVATIONS[body.id]
+    if (
+        isinstance(body, ast.Name)
+        and (word := WORDS.get(body.id))
+        and word.least == 1
+        and not word.needed
+        and not word.family
+    ):
+        body = ast.Call(func=body, args=[ast.Name(id=str(state), ctx=ast.Load())], keywords=[])  # of one number, as sin
     occur = variables(body)
     if isinstance(body, ast.Call) and not occur:
         return _member(body, text)

@@ -60,6 +60,12 @@ def test_registered_names(name):
         assert parsed(point) == ACTIVATIONS[name](point)
 
 
+@pytest.mark.parametrize("word", ["sin", "torch.abs", "jnp.arctan", "Exp", "square", "log1p", "step", "erf"])
+def test_a_function_of_one_number_is_one_by_its_name_alone(word):
+    assert parse_activation(word) == parse_activation(f"{word}(x)")
+    assert parse_activation(word) != parse_activation(f"2*{word}(x)")
+
+
 def test_families():
     assert parse_activation("leaky_relu(0.1)") == leaky_relu(0.1)
     assert parse_activation("two_slope(2, -1)") == two_slope(2, -1)
@@ -125,7 +131,7 @@ HOSTILE = {
     "alpha*x": "unknown word 'alpha'; a variable",
     "_x": "unknown word '_x'",
     "I": "unknown word 'I'",
-    "exp": "without an argument",
+    "max": "without an argument",
     "relu + x": "without an argument",
     "foo(x)": "unknown word 'foo'",
     "rellu": "unknown word 'rellu'; close names: relu, ",
