@@ -60,8 +60,8 @@ def test_a_sine_moves_between_its_zeros():
     ("of", "match"),
     [
         (lambda: derive(ResNet(relu, width=3)), "expected a scalar diffusion"),
-        (lambda: width_limit(ResNet(relu, width=sp.oo)), "expected a Derivation"),
-        (lambda: depth_limit(ResNet(relu, width=2)), "expected a Derivation"),
+        (lambda: width_limit(ResNet(relu, width=sp.oo)), "expected a scalar diffusion"),
+        (lambda: depth_limit(ResNet(relu, width=2)), "expected a scalar diffusion"),
         (lambda: None, "expected a Derivation"),
     ],
     ids=["width 3", "flow", "neurons", "nothing"],

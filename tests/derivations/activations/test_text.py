@@ -60,7 +60,7 @@ def test_registered_names(name):
         assert parsed(point) == ACTIVATIONS[name](point)
 
 
-@pytest.mark.parametrize("word", ["sin", "torch.abs", "jnp.arctan", "Exp", "square", "log1p", "step", "erf"])
+@pytest.mark.parametrize("word", ["sin", "torch.abs", "jnp.arctan", "Exp", "square", "log1p", "step", "cos"])
 def test_a_function_of_one_number_is_one_by_its_name_alone(word):
     assert parse_activation(word) == parse_activation(f"{word}(x)")
     assert parse_activation(word) != parse_activation(f"2*{word}(x)")
