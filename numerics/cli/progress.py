@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Timer
 
 
 @contextmanager
@@ -23,24 +24,31 @@ def slow_stage(name: str) -> Iterator[None]:
     start = time.perf_counter()
     with _spinner(name):
         yield
-    if (taken := time.perf_counter() - start) > 2.0:
+    if (taken := time.perf_counter() - start) > _PATIENCE:
         print(f"  {name}: {taken:.1f} s", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def _spinner(name: str) -> Iterator[None]:
+    """What turns where someone is watching; else a line once it takes long."""
     try:
         from rich.console import Console
     except ModuleNotFoundError:
         Console = None  # type: ignore[assignment,misc]
     if Console is None or not sys.stderr.isatty():
-        yield
+        said = Timer(_PATIENCE, lambda: print(f"  {name} …", file=sys.stderr, flush=True))
+        said.daemon = True
+        said.start()
+        try:
+            yield
+        finally:
+            said.cancel()
         return
     with Console(stderr=True).status(name):
         yield
 
 
-_QUIET = 5.0  # seconds between plain lines
+_QUIET, _PATIENCE = 5.0, 2.0  # seconds between plain lines, and before the first word of what is mostly quick
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -267,6 +268,17 @@ def test_simulate_on_a_cluster_of_processes_prints_the_same(capsys):
     command = [sys.executable, "-m", "numerics.cli", *size, "--dask", "--workers", "2"]
     cluster = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=100)
     assert cluster.stdout == plain, cluster.stderr
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, False), (0.4, True)])
+def test_what_takes_long_is_said_while_it_runs(monkeypatch, capsys, seconds, said):
+    from numerics.cli import progress
+
+    monkeypatch.setattr(progress, "_PATIENCE", 0.2)
+    with progress.slow_stage("derivation"):
+        time.sleep(seconds)
+        assert ("derivation …" in capsys.readouterr().err) is said
+    assert ("derivation: 0.4 s" in capsys.readouterr().err) is said
 
 
 def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
