@@ -115,7 +115,12 @@ def rebuilt(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     """
     if not any(map(_is_factored, matrix.atoms(sp.Mul))):
         return matrix
-    return matrix.applyfunc(lambda entry: entry.replace(_is_factored, lambda product: product.func(*product.args)))
+    return matrix.applyfunc(rebuilt_entry)
+
+
+def rebuilt_entry(entry: sp.Expr) -> sp.Expr:
+    """One of its entries."""
+    return entry.replace(_is_factored, lambda product: product.func(*product.args))
 
 
 def _is_factored(product: sp.Basic) -> bool:

@@ -8,6 +8,7 @@ from functools import cache
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Flow
+from derivations.diffusion.equation import rebuilt_entry
 from derivations.entries import LazyCovariance
 from derivations.errors import DerivationError, NotClosed, brief, require, shown
 from derivations.language import Program
@@ -239,7 +240,9 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
     places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
     shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
-    entries = {} if None in shared.values() else {p: closed(f) for p, f in shared.items() if f is not None}
+    entries = (
+        {} if None in shared.values() else {p: rebuilt_entry(closed(f)) for p, f in shared.items() if f is not None}
+    )
     process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix)
     return GramLimit(process, matrix, centred, fixed, entries, moments.program.neurons.size)
 

@@ -6,7 +6,7 @@ import mpmath as mp
 import pytest
 import sympy as sp
 
-from derivations import Network, ResNet, Weights, depth_limit, derive, epsilon, identity, tanh
+from derivations import ResNet, depth_limit, identity, tanh
 from derivations.calculus.ito import generator
 from derivations.calculus.lamperti import LampertiForm
 from derivations.calculus.logs import log_of_positive, real_logs
@@ -182,9 +182,9 @@ def test_a_mean_of_a_mean_is_not_integrated_to_see_its_sign(monkeypatch):
         return numeric(*arguments) if arguments[0].has(GaussianMean) else mp.mpf(1)
 
     monkeypatch.setattr(single, "numeric_mean", counted)
-    A, B, C = map(Weights, "ABC")
-    net = Network(lambda z: z + epsilon * A(tanh(sp.Abs(B(z) * C(z)))), width=3)
-    (noise,) = derive(net).gram.covariance
+    v, (w, z) = sp.Symbol("v", positive=True), sp.symbols("w z", real=True)
+    inside = expect(tanh(sp.Abs(w * z)) ** 2, w, v)
+    noise = Diffusion((v,), [v], [[v * expect(inside, z, v)]]).covariance[0]
     assert any(mean.args[0].has(GaussianMean) for mean in noise.atoms(GaussianMean))
     with pytest.raises(Often):  # the control: its value
         noise.subs(dict.fromkeys(noise.free_symbols, 1)).evalf(40)

@@ -130,7 +130,7 @@ def test_small_variances_are_read_exactly(capsys):
 
 def test_a_negative_value_is_no_option(capsys):
     shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus", "-1/2", "--inputs", "2")
-    assert "9*(2*ρ*asin(ρ)" in shaped
+    assert "+ 2*asin(ρ_t)*ρ_t - pi*ρ_t)/(16*pi)" in shaped
     assert main(["density", "--x0", "-1e5", "--points", "3"]) == 0
 
 
