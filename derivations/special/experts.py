@@ -41,7 +41,9 @@ class ExpertGate(sp.Function):
 
     @classmethod
     def eval(cls, kept: sp.Integer, renormalised: sp.Integer, score: sp.Expr, *others: sp.Expr) -> sp.Expr | None:
-        """The order of the others says nothing; different numbers have their value."""
+        """The order of the others says nothing, nor does where the shares of all are a softmax; different numbers have their value."""
+        if kept == len(others) + 1 and renormalised == 0:
+            return cls(kept, sp.S.One, score, *others)
         tied = kept < len(others) + 1 and len({score, *others}) <= len(others)
         if not tied and all(s.is_number and s.is_extended_real for s in (score, *others)):
             return _written(kept, renormalised, score, others)

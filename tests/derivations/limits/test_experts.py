@@ -108,6 +108,23 @@ def test_experts_of_different_laws_and_scores_that_are_averages():
     assert float(compile_expression(known.states, known.drift[0])(2.0)) == pytest.approx(2.0)
 
 
+def test_the_tangent_kernel_of_a_mixture_of_all_experts():
+    r"""Experts u of variance K/2 and with tangents of Θ/2 + K, scores with tangents of Θ + K, so that dg₁ = g₁g₂(dr₁ - dr₂) = -dg₂.
+
+    dΘ = Σ E g² (Θ/2 + K) + Σ E dg² K/2 = 2 E g₁² (Θ/2 + K) + 2 K (Θ + K) E g₁²g₂², here at K = 1.
+    """
+    flow = ntk(Network(lambda x: layer(x, 2, None), width=sp.oo))
+    moved = compile_expression(flow.states, flow.drift[1])
+    z = np.linspace(-12, 12, 4001)  # of r₁ - r₂, of variance 2
+    density = np.exp(-(z**2) / 4) / np.sqrt(4 * np.pi) * (z[1] - z[0])
+    g = 1 / (1 + np.exp(-z))
+    square, both = (g**2 @ density, (g * (1 - g)) ** 2 @ density)
+    for tangent in (0.0, 1.5):
+        wanted = 2 * square * (tangent / 2 + 1) + 2 * (tangent + 1) * both
+        assert float(moved(1.0, tangent)) == pytest.approx(wanted, rel=1e-7)
+        assert float(moved(1.0, tangent)) != pytest.approx(2 * square * (tangent / 2 + 1), rel=1e-2)  # of still shares
+
+
 def test_a_number_of_each_input_gates_a_branch_at_every_width():
     A, R = Weights("A"), Weights("R", out=1)
     gated = derive(Network(lambda x: x + epsilon * A(x) * average(R(x)), width=symbols.width)).gram
