@@ -73,11 +73,17 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
 def joint_gaussian_values(text: str, *values: ArrayLike, points: int = 0) -> Array:
     """An unevaluated mean at arrays of its parameters: what SymPy's ``lambdify`` prints for one; by one of the sets of spread points."""
     if not values:
-        return np.asarray(_value(text, points=points))[()]
+        return np.asarray(_constant(text, points))[()]
     if len(values) == 1 and np.size(values[0]) > _MANY:
         return _by_octaves(text, np.asarray(values[0], dtype=float), points)
     result: Array = np.vectorize(lambda *numbers: _value(text, *numbers, points=points), otypes=[float])(*values)
     return result[()]
+
+
+@lru_cache(maxsize=256)
+def _constant(text: str, points: int) -> float:
+    """Of a mean without parameters, which each step of a path asks for."""
+    return _value(text, points=points)
 
 
 def comes_from_points(node: sp.Expr) -> bool:

@@ -14,15 +14,13 @@ from derivations.language.nodes import Average, PositionMatrix, average
 from derivations.special import ExpertGate
 from numerics.pytorch.draws import Tensors, array
 from numerics.pytorch.moving import head_by_head
-from numerics.pytorch.reader import Reader, Rule, as_number
+from numerics.pytorch.reader import MOST_FEW, Reader, Rule
 from numerics.pytorch.shapes import repeated_in_place, transposed
 from numerics.pytorch.turning import as_rotary
 from numerics.pytorch.values import BATCH, HERE, NEURONS, ONE, THERE, Axis, Part, Value, is_tensor, number, spoken
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
 SAME = 3e-6
-
-_MOST_EXPERTS = 32  # each has a branch of its own in the formula
 
 
 @dataclass(frozen=True)
@@ -141,21 +139,20 @@ def shares(reader: Reader, scores: Any, dim: Any = None, **options: Any) -> Valu
     """
     value = reader.value(scores, "a softmax")
     axis = value.axis(-1 if dim is None else dim, "softmax")
-    if value.axes[axis] == NEURONS and reader.size_of(value, axis) <= min(_MOST_EXPERTS, (reader.features or 1) - 1):
+    if reader.are_few(value, axis):
         return _among_features(reader, value, axis)
     if value.axes[axis] != THERE:
         raise ValueError(
-            f"softmax goes over {spoken([value.axes[axis]])}, as that of a mask of channels; it is known over the other positions of scores, inside "
-            f"attention, and over fewer features than the state has, up to {_MOST_EXPERTS}, as the scores of a router"
+            f"softmax goes over {spoken([value.axes[axis]])}, as that of a mask of channels or of a pooling; it is known over the other positions of scores, inside "
+            f"attention, and over fewer features than the state has, up to {MOST_FEW}, as the scores of a router"
         )
     return _scaled(reader, value).map(_softmax)
 
 
 def _among_features(reader: Reader, value: Value, axis: int) -> Value:
     """Shares of a router: a number of each input for each of few features."""
-    count = int(reader.size_of(value, axis))
-    numbers = [as_number(piece.part.expr) for piece in reader.split(value, [1] * count)]
-    shares = [ExpertGate(count, 1, s, *numbers[:k], *numbers[k + 1 :]) for k, s in enumerate(numbers)]
+    numbers = [one.part.expr for one in reader.one_by_one(value, axis)]
+    shares = [ExpertGate(len(numbers), 1, s, *numbers[:k], *numbers[k + 1 :]) for k, s in enumerate(numbers)]
     return value.each(lambda _: tuple(Part(share, 1) for share in shares))
 
 

@@ -76,6 +76,8 @@ def unbound(reader: Reader, x: Any, dim: int = 0) -> tuple[Value, ...]:
     value = reader.value(x, "unbind")
     axis = value.axis(dim, "unbind")
     size = value.axes[axis]
+    if reader.are_few(value, axis):
+        return reader.one_by_one(value, axis)
     if not isinstance(size, int):
         raise ValueError(f"unbind goes through {spoken([size])}, which a layer treats alike")
     return tuple(value.taken(axis, i) for i in range(size))
@@ -144,6 +146,8 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             empty = start >= stop  # as what is left over where all of it is turned
             made = made.each(lambda parts: ()) if empty else reader.split(made, sizes)[1 if start else 0]
             axis += 1
+        elif isinstance(step, int) and reader.are_few(made, axis):
+            made = reader.one_by_one(made, axis)[step]
         elif made.axes[axis] == NEURONS and isinstance(step, slice) and step in _EVERY_SECOND:
             place = _EVERY_SECOND.index(step) % 2
             made, axis = made.each(partial(_one_in_turn, reader, place)), axis + 1

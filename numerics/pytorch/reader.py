@@ -17,10 +17,12 @@ from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
 from numerics.pytorch.tables import Tables, Woven
-from numerics.pytorch.values import HERE, MULTIPLIED, Axis, Part, Value, combined, identifier
+from numerics.pytorch.values import HERE, MULTIPLIED, NEURONS, Axis, Part, Value, combined, identifier
 
 #: How matrices of even and of odd neurons end.
 _TURNS = ("even", "odd")
+#: As many features may be numbers of their own: each has a branch of its own in the formula.
+MOST_FEW = 32
 
 #: What reads a module or an operation.
 Rule = Callable[..., Any]
@@ -204,6 +206,15 @@ class Reader(Matrices):
         common = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         one, other = (tuple(p for run in self._runs(parts, common) for p in run) for parts in (first, second))
         return one, other
+
+    def are_few(self, value: Value, axis: int) -> bool:
+        """Whether an axis holds fewer features than the state has, so few that each may be a number of its own, as the scores of a router."""
+        return value.axes[axis] == NEURONS and self.size_of(value, axis) <= min(MOST_FEW, (self.features or 1) - 1)
+
+    def one_by_one(self, value: Value, axis: int) -> tuple[Value, ...]:
+        """Few features, each as a number that all neurons share."""
+        pieces = self.split(value, [1] * int(self.size_of(value, axis)))
+        return tuple(piece.each(lambda parts: (Part(as_number(parts[0].expr)),)).without(axis) for piece in pieces)
 
     def combine(self, a: Value, b: Value, function: Any) -> Value:
         """A function of two tensors, number by number."""

@@ -11,7 +11,7 @@ import numpy as np
 import sympy as sp
 
 from numerics.pytorch.network import STOPPED
-from numerics.pytorch.reader import Reader, Rule, here
+from numerics.pytorch.reader import Reader, Rule, as_number, here
 from numerics.pytorch.tables import Woven
 from numerics.pytorch.values import ANY, BATCH, NEURONS, ONE, ROWS, Axis, Part, Value, batch_size, spoken, stacked
 
@@ -68,6 +68,8 @@ def squeezed(reader: Reader, x: Any, dim: int) -> Value:
     """An axis of size 1 less."""
     value = reader.value(x, "squeeze")
     axis = value.axis(dim, "squeeze")
+    if reader.are_few(value, axis) and reader.size_of(value, axis) == 1:
+        return reader.one_by_one(value, axis)[0]
     return value.without(axis) if value.axes[axis] == ONE else value
 
 
@@ -254,7 +256,9 @@ def expanded(reader: Reader, x: Any, *sizes: Any) -> Value:
     while len(value.axes) < len(given):
         value = value.with_one(0)
     for axis, size in enumerate(given):
-        if value.axes[axis] == ONE and isinstance(size, int) and size > 1:
+        if reader.are_few(value, axis) and reader.size_of(value, axis) == 1 and size == reader.features:
+            value = value.map(as_number)  # a gate for all neurons
+        elif value.axes[axis] == ONE and isinstance(size, int) and size > 1:
             value = stacked([value.without(axis)] * size, axis)
         elif size != -1 and sp.sympify(size) != reader.size_of(value, axis):
             raise ValueError(f"a tensor of {spoken(value.axes)} is expanded to {tuple(given)}")

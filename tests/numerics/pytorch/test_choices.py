@@ -249,9 +249,43 @@ class Masked(nn.Module):
         return x + self.a(x) * torch.softmax(self.mask(x), dim=-1)
 
 
-@pytest.mark.parametrize("block", [Gated, Experts])
-def test_numbers_that_all_neurons_share_are_read_as_pytorch_computes(block):
-    assert_read_as_pytorch_computes(block())
+def shared(function):
+    """A block with a gate of one feature, a router of three, and matrices beside."""
+    return lambda: Calls(
+        function,
+        a=nn.Linear(N, N),
+        c=nn.Linear(N, N),
+        g=nn.Linear(N, 1),
+        r=nn.Linear(N, 3),
+        d=nn.Linear(1, N),
+        e=nn.Linear(3, N),
+    )
+
+
+SHARED = {
+    "a gate by an index": Gated,
+    "a router": Experts,
+    "squeezed": shared(lambda b, x: x + b.g(x).squeeze(-1).sigmoid().unsqueeze(-1) * b.a(x)),
+    "one index": shared(lambda b, x: x + b.g(x)[..., 0].sigmoid()[..., None] * b.a(x)),
+    "expanded": shared(lambda b, x: x + b.g(x).sigmoid().expand(-1, -1, N) * b.a(x)),
+    "of the state": shared(lambda b, x: x * b.g(x).tanh() + b.a(x)),
+    "two gates": shared(lambda b, x: x + (b.g(x) + b.r(x)[..., :1]).tanh() * b.a(x)),
+    "read again": shared(lambda b, x: x + b.d(b.g(x).relu()) + b.e(b.r(x).softmax(-1))),
+    "one by one": shared(
+        lambda b, x: (
+            x
+            + sum(w.unsqueeze(-1) * h for w, h in zip(b.r(x).softmax(-1).unbind(-1), (b.a(x), b.c(x), x), strict=True))
+        )
+    ),
+    "in chunks": shared(lambda b, x: x + b.r(x).softmax(-1).chunk(3, -1)[2] * b.a(x)),
+    "a choice": shared(lambda b, x: x + torch.where(b.g(x) > 0, b.a(x), b.c(x))),
+    "an average over positions": shared(lambda b, x: x + b.g(x).squeeze(-1).mean(-1)[:, None, None] * b.a(x)),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_numbers_that_all_neurons_share_are_read_as_pytorch_computes(name):
+    assert_read_as_pytorch_computes(SHARED[name]())
 
 
 def test_one_feature_is_one_number_at_every_width():
@@ -269,6 +303,10 @@ def test_random_numbers_over_positions_or_channels_are_refused_by_that_reason():
     for block, said in (
         (Mixer, r"tokens \(Linear\) works along .* as of MLP-Mixer and gMLP, .* is shared by all neurons"),
         (Masked, r"softmax goes over \(features\), as that of a mask of channels"),
+        (
+            shared(lambda b, x: x + b.g(x).squeeze(-1).softmax(-1).unsqueeze(-1) * b.a(x)),
+            r"softmax goes over \(positions\), as that of a mask of channels or of a pooling",
+        ),
     ):
         with pytest.raises(ValueError, match=said):
             from_torch(block(), positions=TOKENS)
