@@ -143,8 +143,8 @@ def shares(reader: Reader, scores: Any, dim: Any = None, **options: Any) -> Valu
         return _among_features(reader, value, axis)
     if value.axes[axis] != THERE:
         raise ValueError(
-            f"softmax goes over {spoken([value.axes[axis]])}, as that of a mask of channels or of a pooling; it is known over the other positions of scores, inside "
-            f"attention, and over fewer features than the state has, up to {MOST_FEW}, as the scores of a router"
+            f"softmax goes over {spoken([value.axes[axis]])}, as that of a mask of channels or of a pooling; it is known over the other positions "
+            f"of scores, inside attention, and over fewer features than the state has, up to {MOST_FEW}, as the scores of a router"
         )
     return _scaled(reader, value).map(_softmax)
 
