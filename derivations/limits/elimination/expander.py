@@ -41,8 +41,9 @@ class Expander:
         starts = (sp.S.Zero if from_zero and c >= inputs else x for c, x in enumerate(self.states))
         self.values: list[dict[sp.Symbol, sp.Expr]] = [{state: x} for x in starts]
         self.centred = infinite and not any(map(_fluctuates, program.statements))
-        made = (s.target for s in program.statements if isinstance(s, Matrix | Back))
-        self.single = frozenset(neurons.index for neurons in made if neurons.size == 1) - {0}
+        made = {s.target.index for s in program.statements if isinstance(s, Matrix | Back) and s.target.size == 1}
+        # what a transpose reads is told from the matrix's other numbers by its neurons
+        self.single = frozenset(made) - {0} - {s.source.index for s in program.statements if isinstance(s, Back)}
         self.others = dict(program.others)
         # by direction and two coordinates of an input
         self.pairs: dict[tuple[int, int, int], dict[sp.Symbol, sp.Expr]] = {}

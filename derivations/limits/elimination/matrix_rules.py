@@ -57,7 +57,9 @@ def _places_of(e: Expander, statement: Matrix) -> None:
             f'tangents at infinite width are derived for neurons that are alike, got covariances of {statement.weights.name}; ask order="depth"'
         )
     for neurons, matrix in ((statement.target, law.rows), (statement.source, law.columns)):
-        if matrix.rows and neurons.index not in e.places:
+        if matrix.rows and e.is_single(neurons.index):
+            e.places[neurons.index] = (sp.S.One,)
+        elif matrix.rows and neurons.index not in e.places:
             e.places[neurons.index] = tuple(sp.Dummy(f"e{i + 1}", real=True) for i in range(matrix.rows))
             e.belongs(neurons, list(e.places[neurons.index]))
 

@@ -6,7 +6,7 @@ There what a matrix puts out and how that moves are correlated given what it rea
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, epsilon, normalised_sum, relu, symbols
+from derivations import Network, Weights, average, epsilon, normalised_sum, relu, symbols
 from derivations.kernels import ntk
 
 A, C, out, Q, R = map(Weights, "ACOQR")
@@ -45,3 +45,10 @@ def test_a_random_number_that_all_neurons_share_moves_them_together():
     assert kernel == 9 * K**6
     shared = 3 * K**3 * 2 * K * (Theta + K) * K
     assert moved == sp.expand(4 * (shared + 3 * K**5 * (Theta + K)) + 9 * K**6)
+
+
+def test_a_number_of_one_neuron_moves_all_neurons_together():
+    r"""y = A(x) r² moves by A(dx) r² + A'(x) r² + 2 A(x) r dr, with dr of variance Θ + K: E y² = 3 K³; and x - r by dx - dr."""
+    one = Weights("R", out=1)
+    assert rate(lambda x: x + epsilon * A(x) * average(one(x) ** 2)) == [3 * K**3, sp.expand(7 * K**2 * (K + Theta))]
+    assert rate(lambda x: x + epsilon * A(x - average(one(x)))) == [2 * K, 3 * K + 2 * Theta]

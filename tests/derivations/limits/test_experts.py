@@ -132,6 +132,19 @@ def test_a_number_of_each_input_gates_a_branch_at_every_width():
     assert sp.expand(gated.drift[0] - v**2) == 0
 
 
+def test_one_neuron_has_the_covariance_of_its_row():
+    A, R, twice = Weights("A"), Weights("R", out=1, row_covariance=[[2]]), Weights("R", out=1, variance=2)
+    one, other = (derive(Network(lambda x, r=r: x + epsilon * A(x) * average(r(x)), width=3)).limit for r in (R, twice))
+    found = one.entry(0, 0).xreplace(dict(zip(one.states, (1, -2, 3), strict=True)))
+    assert found == _of_square(other.neuron_covariance[0]).subs("s", 14) == sp.Rational(2 * 14**2, 9)
+
+
+def test_a_transpose_reads_one_neuron():
+    R = Weights("R", out=1)
+    flow = derive(Network(lambda x: x - epsilon**2 * R.T(R(x)), width=symbols.width)).limit
+    assert flow.drift[0] == -flow.states[0] / symbols.width
+
+
 def test_experts_of_a_block_are_written_out():
     block = GatedBlock(tanh, width=3, hidden=2, experts=2, top=1)
     assert len(block.expression().atoms(ExpertGate)) == 2
