@@ -82,7 +82,7 @@ def _head(e: Expander, head: Head) -> None:
             e.inputs,
             frozenset(drawn) if sharing and neurons != sp.oo else frozenset(),
         ),
-        Draw(tuple(fresh), given, layer),
+        Draw(tuple(fresh), given, e.drawn_in(layer)),
     ]
     for c, m in enumerate(fresh):
         e.values[c][head.mix.symbol] = m + (shifts[c] if moved and c < e.inputs else 0)

@@ -35,10 +35,10 @@ def test_derive_prints_the_derivation(capsys):
 @pytest.mark.slow
 def test_depth_and_width_go_together_where_the_architecture_says_so(capsys):
     shaped = printed(capsys, "derive", "shaped", "--c-plus", "1", "--c-minus=-1/2", "--inputs", "2")
-    assert "9*(2*ρ*asin(ρ)" in shaped  # (c₊ - c₋)² = 9/4
+    assert "9*(2*sqrt(1 - ρ_t**2)" in shaped  # (c₊ - c₋)² = 9/4
     assert "depth and width together" in shaped
-    assert "-V*(V - 1)/2 dt" in printed(capsys, "derive", "shaped", "--activation", "tanh", "--a", "2")
-    assert "sqrt(5)*V dB" in printed(capsys, "derive", "mlp")
+    assert "-(V_t - 1)*V_t/2 dt" in printed(capsys, "derive", "shaped", "--activation", "tanh", "--a", "2")
+    assert "sqrt(5)*V_t dB" in printed(capsys, "derive", "mlp")
 
 
 @pytest.mark.slow
