@@ -146,13 +146,13 @@ def item(reader: Reader, values: Any, index: Any) -> Any:
             empty = start >= stop  # as what is left over where all of it is turned
             made = made.each(lambda parts: ()) if empty else reader.split(made, sizes)[1 if start else 0]
             axis += 1
-        elif isinstance(step, int) and reader.are_few(made, axis):
-            made = reader.one_by_one(made, axis)[step]
         elif made.axes[axis] == NEURONS and isinstance(step, slice) and step in _EVERY_SECOND:
             place = _EVERY_SECOND.index(step) % 2
             made, axis = made.each(partial(_one_in_turn, reader, place)), axis + 1
         elif isinstance(step, int) and lists_pairs(reader, made, axis):
             made = of_pairs(reader, made, axis - 1)[step]
+        elif isinstance(step, int) and reader.are_few(made, axis):
+            made = reader.one_by_one(made, axis)[step]
         elif made.axes[axis] == ONE and step == 0:
             made = made.without(axis)
         elif made.axes[axis] == HERE and isinstance(step, int):

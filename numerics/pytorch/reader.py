@@ -209,7 +209,8 @@ class Reader(Matrices):
 
     def are_few(self, value: Value, axis: int) -> bool:
         """Whether an axis holds fewer features than the state has, so few that each may be a number of its own, as the scores of a router."""
-        return value.axes[axis] == NEURONS and self.size_of(value, axis) <= min(MOST_FEW, (self.features or 1) - 1)
+        alone = value.axes[axis] == NEURONS and value.entries.size == 1  # no list of heads or pairs
+        return alone and self.size_of(value, axis) <= min(MOST_FEW, (self.features or 1) - 1)
 
     def one_by_one(self, value: Value, axis: int) -> tuple[Value, ...]:
         """Few features, each as a number that all neurons share."""
