@@ -80,6 +80,7 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         "ProbabilityOf": "P(«0»)",
         "TransitionDensity": "p_«0»(«1» | «2»)",
         "Distribution": "«0»(«1+»)",
+        "Listed": "«0+»",
         "Angled": "<«0»>",
         "Transposed": "«0»ᵀ",
         "Norm": "‖«0»‖",
@@ -95,7 +96,7 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
-        name = re.sub(r"[\\{}]", "", expr.name)
+        name = re.sub(r"\{([^{},]*)\}", r"\1", expr.name.replace("\\", ""))
         return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 
     _print_Dummy = _print_Symbol
