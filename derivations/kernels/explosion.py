@@ -110,4 +110,4 @@ def _is_positive(velocity: sp.Expr, s: sp.Symbol) -> bool:
     polynomial = sp.Poly(velocity, s)
     (lowest,) = polynomial.monoms()[-1]
     # a root at 0 is no root from a start on
-    return polynomial.LC() > 0 and sp.Poly(sp.cancel(velocity / s**lowest), s).count_roots(0, sp.oo) == 0
+    return bool(polynomial.LC() > 0 and sp.Poly(sp.cancel(velocity / s**lowest), s).count_roots(0, sp.oo) == 0)
