@@ -159,12 +159,14 @@ class _Recursion:
 
     @cached_property
     def _names(self) -> dict[sp.Symbol, str]:
-        """What averages are called where scores are among them: these Y, others s, numbered alike."""
+        """What averages are called where scores are among them: these Y, others s, numbered alike; given matrices over positions M."""
         averages = [s for s in self.layer.statements if isinstance(s, Mean)]
         names: dict[sp.Symbol, str] = {}
         for called, some in (("Y", [s for s in averages if s.pair]), ("s", [s for s in averages if not s.pair])):
             names |= {s.symbol: f"{called}_{k}" if k > 1 else called for k, s in enumerate(some, 1)}
-        return names if any(s.pair for s in averages) else {}
+        given = [s.symbol for s in self.layer.statements if isinstance(s, Between)]
+        matrices = {symbol: f"M_{k}" if k > 1 else "M" for k, symbol in enumerate(given, 1)}
+        return {**(names if any(s.pair for s in averages) else {}), **matrices}
 
     def _value(self, s: Statement, neuron: str, position: sp.Expr = _AT) -> sp.Expr:
         """What a statement puts out, at a neuron, and at a position where these meet."""

@@ -23,6 +23,8 @@ from derivations.notation.nodes import (
     Angled,
     Juxtaposed,
     Remainder,
+    Scripted,
+    Transposed,
     covariance_of,
     expected,
     indexed,
@@ -36,9 +38,7 @@ _DELTA = letter("Delta")
 #: The state that is given.
 _X = indexed("X", ("ell",))
 #: What a head of attention puts out has as its covariance, given its shares.
-_FORM = Juxtaposed(
-    Juxtaposed(indexed("a", (letter("alpha"),), (letter("T"),)), letter("S")), indexed("a", (letter("gamma"),), ())
-)
+_FORM = Juxtaposed(Transposed(indexed("a", ("alpha",))), letter("S"), indexed("a", ("gamma",)))
 
 
 class GivenSum(CoordinateSum):
@@ -261,12 +261,24 @@ class ShownMoments:
 
 
 def _given(line: Line, own: dict[sp.Basic, sp.Basic]) -> Line:
-    """A line with the states of the given layer: those of one neuron, and those in sums."""
-    sums = set().union(*(term.coefficient.atoms(CoordinateSum) for term in line.terms))
+    """A line with the states of the given layer: those of one neuron i, those in sums, and those in averages, which are over j."""
+    parts = sp.Tuple(*(term.coefficient for term in line.terms))
     made: dict[sp.Basic, sp.Expr] = {}  # inner ones first
-    for node in sorted(sums, key=lambda node: len(node.atoms(CoordinateSum))):
+    for node in sorted(parts.atoms(CoordinateSum), key=lambda node: len(node.atoms(CoordinateSum))):
         made[node] = GivenSum(node.body.xreplace(made), sp.Tuple(*node.bound_symbols), node.width)
+    others = {x: _beside(name) for x, name in own.items()}
+    for node in sorted(parts.atoms(Angled), key=lambda node: len(node.atoms(Angled))):
+        body = node.args[0].xreplace({**others, **made})
+        made[node] = Angled(body.xreplace({name: _beside(name) for name in body.atoms(Scripted)}))
     return line.xreplace({**own, **made})
+
+
+def _beside(name: sp.Basic) -> sp.Basic:
+    """The same of a neuron j in place of i, where there is also an input or a position; else of any."""
+    stem, below, above = name.args
+    if not above or above[0] != letter("i"):
+        return name
+    return Scripted(stem, below, sp.Tuple(letter("j"), *above[1:]) if len(above) > 1 else sp.Tuple())
 
 
 def _to_second_order(coefficient: sp.Expr) -> tuple[Term, ...]:

@@ -121,6 +121,19 @@ def test_shares_of_the_gram_matrix_itself_need_no_second_letter():
     assert "Cov[Y^αβ, Y^γδ] = V_αγ V_βδ" in said
 
 
+def test_what_is_averaged_over_neurons_is_not_that_of_neuron_i():
+    """The index i stood inside the average and beside it."""
+    d = derive(Network("layer_norm(x + eps*A(gelu(B(x))))", width=3))
+    said = " ".join(str(d).split())
+    assert "<X_l*u_A>*X_l^i" in said
+    assert "E[dX^1 | X] = " in said  # all neurons together, called as in the recursion
+    assert "X_t^1" in said
+    assert "x_1" not in said
+    said = " ".join(str(derive(AttentionBlock(width=n, positions=2, masked=True))).split())
+    assert "Cov[u_O^{i,1}, u_O^{i,2} | X_l] = <m^{j,1}*m^{j,2}>" in said
+    assert "M^αβ = {1 if α >= β; 0 otherwise}" in said
+
+
 def test_weights_of_one_law_stand_in_one_line():
     said = recursion(MLPBlock(relu, width=n, experts=2))
     assert "W_ij^B1, W_ij^B2, W_j^R1, W_j^R2 ~ N(0, 1/n)" in said
