@@ -77,3 +77,16 @@ def test_a_number_of_one_neuron_moves_all_neurons_together():
     one = Weights("R", out=1)
     assert rate(lambda x: x + epsilon * A(x) * average(one(x) ** 2)) == [3 * K**3, sp.expand(7 * K**2 * (K + Theta))]
     assert rate(lambda x: x + epsilon * A(x - average(one(x)))) == [2 * K, 3 * K + 2 * Theta]
+
+
+def test_signs_that_few_neurons_meet_keep_their_fourth_moment():
+    r"""u = a h with a = ±1: u² = h², and 2 u du = 2 h dh + 2 a da h² with dh of variance Θ + K and da of variance 1; a h' beside it moves by Θ + 2 K."""
+    signs, D, one, another = Weights("S", law="rademacher"), Weights("D"), Weights("E", out=1), Weights("F", out=1)
+    moved = 4 * K * (Theta + K) + 12 * K**2 + 3 * K**2
+    assert rate(lambda x: x + epsilon * C(signs(one(x)) ** 2)) == [3 * K**2, sp.expand(moved)]
+    for branches in (
+        lambda x: C(signs(one(x)) ** 2) + D(signs(another(x))),
+        lambda x: D(signs(one(x))) + C(signs(another(x)) ** 2),
+    ):
+        both = rate(lambda x, branches=branches: x + epsilon * branches(x))
+        assert both == [3 * K**2 + K, sp.expand(moved + Theta + 3 * K)]
