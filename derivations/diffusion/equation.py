@@ -64,8 +64,7 @@ class Equation(Shown):
         """
         kind, parts = read_limit(text, _FIELDS)
         if kind != cls.__name__:
-            own = f"{kind}.from_json" if cls.__name__ in _FIELDS else "the class that it names"
-            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {own}")
+            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {kind}.from_json")
         try:
             return cls(**parts)
         except TypeError as error:

@@ -9,7 +9,7 @@ outputs to a multiple of the state.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import product
 
@@ -92,6 +92,10 @@ class GramChain:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "program", sizes_in_front(self.program, {step})[0])
+
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of: what is expanded holds functions that no pickle takes."""
+        return {part.name: self.__dict__[part.name] for part in fields(self)}
 
     @property
     def columns(self) -> int:

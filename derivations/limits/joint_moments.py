@@ -77,6 +77,10 @@ class JointMoments:
     orders: Orders
     regime: Regime
 
+    def __getstate__(self) -> dict[str, object]:
+        """What it is made of: what is expanded holds functions that no pickle takes."""
+        return {"chain": self.chain, "orders": self.orders, "regime": self.regime}
+
     @classmethod
     def of(cls, recipe: Recipe, inputs: int, directions: int = 0, parameters: bool = False) -> JointMoments:
         """Of a recipe in its regime, over so many inputs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from abc import ABC, abstractmethod
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,10 @@ class Printed(Legible, ABC):
     def typst(self) -> str:
         """As Typst sections."""
         return typst.body(self.steps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it is made of. What follows from that is derived again when it is asked for, and may hold functions that no pickle takes."""
+        return {part.name: self.__dict__[part.name] for part in fields(self)}  # type: ignore[arg-type]  # each is a dataclass
 
     def to_json(self) -> str:
         """As JSON."""

@@ -1,6 +1,7 @@
 """What a reader sees: steps, LaTeX that compiles, text and JSON."""
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -8,14 +9,17 @@ import sympy as sp
 
 from derivations import (
     MLP,
+    MLPBlock,
     Network,
     ResNet,
+    ShapedMLP,
     Weights,
     derive,
     dropout,
     epsilon,
     gelu,
     identity,
+    jacobian,
     leaky_relu,
     ornstein_uhlenbeck,
     parse_layer,
@@ -234,3 +238,19 @@ def test_steps_that_are_too_small_are_said_to_do_nothing():
     said = " ".join(str(derive(Network(parse_layer("x + A(relu(x))/L"), width=3))).split())
     assert "the network tends to the identity" in said
     assert "tends to the identity" not in str(derive(Network(parse_layer("x + A(relu(x))/sqrt(L)"), width=3)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: derive(ShapedMLP(tanh, a=1), order="joint"),
+        lambda: derive(MLPBlock(gelu, width=4, norm="rms")),
+        lambda: jacobian(ResNet(relu, width=2)),
+    ],
+    ids=["joint", "block", "jacobian"],
+)
+def test_what_was_printed_can_be_pickled_and_prints_alike(make):
+    """Expansions that stayed behind hold functions that no pickle takes."""
+    found = make()
+    said = str(found)
+    assert str(pickle.loads(pickle.dumps(found))) == said

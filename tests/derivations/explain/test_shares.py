@@ -12,7 +12,7 @@ from derivations import AttentionBlock, TransformerBlock, derive, relu
 def test_means_over_a_softmax_are_said_once():
     text = " ".join(str(derive(TransformerBlock(width=sp.oo, positions=4, activation=relu), order="width")).split())
     assert "dK_11/dt = E[a_1ᵀ C a_1] + 1/2" in text
-    assert "Cov[Y_αβ, Y_γδ] = C_αγ C_βδ" in text
+    assert "Cov[Y^αβ, Y^γδ] = C_αγ C_βδ" in text
     assert "likewise for other indices" in text
     assert "dK_13/dt" not in text
     masked = str(derive(TransformerBlock(width=sp.oo, positions=4, activation=relu, masked=True), order="width"))
