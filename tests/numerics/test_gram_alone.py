@@ -46,7 +46,7 @@ def test_one_input_is_refused_with_the_way_out():
 def test_neurons_at_a_width_that_is_a_number_are_printed_as_neurons():
     said = " ".join(str(derive(Network(block, width=3))).split())
     assert "the neurons together follow a diffusion" in said
-    assert "d[x_1, x_2]_t" in said
+    assert "d[X^1, X^2]_t" in said
     assert "X_i^2" not in said
     assert "of its own" not in said
 
