@@ -116,6 +116,9 @@ class SolvedTraining(Legible):
     steps=given.whole,
     t=given.number,
     momentum=given.number,
+    richness=given.number,
+    neurons=given.whole,
+    repeats=given.whole,
     progress=given.optional(given.function),
 )
 def solve_training(
