@@ -428,8 +428,16 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(damage, tmp_path):
     assert np.array_equal(kept.load(3), np.arange(300.0))  # the control
 
 
-@pytest.mark.parametrize("other", ["another ensemble", "another place", "other arrays", "one array"])
-def test_what_is_whole_and_no_block_of_this_place_is_not_taken_for_it(other, tmp_path):
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("another ensemble", "it is a block of another place or ensemble"),
+        ("another place", "it is a block of another place or ensemble"),
+        ("other arrays", "it is no block of an ensemble"),
+        ("one array", "it is no whole archive of arrays"),
+    ],
+)
+def test_what_is_whole_and_no_block_of_this_place_is_not_taken_for_it(other, said, tmp_path):
     """A block of another ensemble of the same shape was taken without a word."""
     kept = Checkpoint(tmp_path / "kept", {"task": "numbers", "seed": "1"})
     kept.save(0, np.arange(300.0))
@@ -444,7 +452,7 @@ def test_what_is_whole_and_no_block_of_this_place_is_not_taken_for_it(other, tmp
     else:
         with here.open("wb") as stream:
             (np.savez if other == "other arrays" else np.save)(stream, np.ones(300))
-    with pytest.raises(ValueError, match=rf"{here.name} is damaged \(it is .*delete this file and run again"):
+    with pytest.raises(ValueError, match=rf"{here.name} is damaged \({said}\); delete this file and run again"):
         kept.load(0)
     assert np.array_equal(kept.load(1), -np.arange(300.0))  # the control
 
