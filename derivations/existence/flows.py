@@ -17,16 +17,16 @@ from functools import cached_property
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.calculus.far_out import far_out
 from derivations.calculus.growth import degree
 from derivations.diffusion import Flow
 from derivations.errors import NoClosedForm
-from derivations.existence.growth import far_out, growing_outward, is_lipschitz, is_lipschitz_drift, rising
+from derivations.existence.growth import growing_outward, is_lipschitz, is_lipschitz_drift, rising
 from derivations.existence.statement import UNKNOWN, Existence
+from derivations.kernels.explosion import explosion_time, start
 from derivations.kernels.riccati import mean_riccati
 from derivations.limits.gram import upper
 
-#: The start of a variance.
-start = sp.Symbol("K_0", positive=True)
 _ALONE = "a variance"
 #: Velocities of variances that others are compared with, under other names, before they are written in correlations.
 _COMPARED = 2
@@ -179,7 +179,9 @@ def _explodes(flow: Flow, moments: SecondMoments) -> tuple[str, str, sp.Expr | N
             fast = f"like its power {power}" if power.is_finite else "faster than its powers"
             why = f"{where} moves by itself, and its velocity grows {fast}, so that it is infinite after a finite time"
             time = explosion_time(alone.drift[0], s)
-            return "can", why if time is None else f"{why}, {time} from a start {start} on", time
+            if time is None or time.has(sp.Integral):
+                return "can", why, None
+            return "can", f"{why}, {time} from a start {start} on", time
         if where == _ALONE:
             return (
                 "cannot",
@@ -233,28 +235,3 @@ def _scalars(flow: Flow, moments: SecondMoments) -> list[tuple[Flow, str]]:
         if len(speeds) == 1 and rest <= (speeds if same == s else {sp.S.Zero}):
             found.append((Flow((s,), sp.ImmutableMatrix([*speeds]), flow.time), where))
     return found
-
-
-def explosion_time(velocity: sp.Expr, s: sp.Symbol) -> sp.Expr | None:
-    r""":math:`\int_{K_0}^\infty \mathrm{d}K/f` of a polynomial without negative coefficients whose factors are of degree 2 at most; None for others.
-
-    Examples
-    --------
-    >>> s = sp.Symbol("s", positive=True)
-    >>> explosion_time(s**2 / 2, s), explosion_time(s + s**2, s)
-    (2/K_0, -log(K_0) + log(K_0 + 1))
-    """
-    if not velocity.is_polynomial(s) or not all(c.is_nonnegative for c in sp.Poly(velocity, s).coeffs()):
-        return None
-    polynomial = sp.Poly(velocity, s)
-    if polynomial.is_monomial:
-        power, c = polynomial.degree(), polynomial.LC()
-        return start ** (1 - power) / ((power - 1) * c)
-    if velocity.free_symbols != {s} or any(part.degree() > 2 for part, _ in polynomial.factor_list()[1]):
-        return None
-    whole = sp.integrate(sp.apart(1 / velocity, s), s)
-    at_end = sp.limit(sp.expand_log(whole), s, sp.oo)
-    time = at_end - whole.subs(s, start)
-    if time.has(sp.Integral, sp.Limit, sp.oo, sp.nan):
-        return None
-    return sp.expand_log(time.replace(sp.log, lambda a: sp.log(sp.factor(a))))  # one of many equal forms

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.calculus.far_out import ends, far_out
 from derivations.calculus.finiteness import Condition
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
@@ -64,10 +65,10 @@ def is_lipschitz_drift(drift: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
 
 def growing_outward(drift: sp.Expr, x: sp.Symbol) -> bool | None:
     """Whether a function of one state grows faster than linearly and leads away from 0 on some side; None if not known."""
-    ends = _ends(drift, x)
-    if ends is None:
+    both = ends(drift, x)
+    if both is None:
         return None
-    leads = [(side * c).is_positive if power > 1 else False for side, (power, c) in zip((-1, 1), ends, strict=True)]
+    leads = [(side * c).is_positive if power > 1 else False for side, (power, c) in zip((-1, 1), both, strict=True)]
     return True if True in leads else None if None in leads else False
 
 
@@ -101,85 +102,6 @@ def _is_tame_end(expr: sp.Expr, x: sp.Symbol, end: sp.Expr, inwards: int) -> boo
         return True
     value, slope = (side(e, x, end, inwards).limit for e in (expr, sp.diff(expr, x)))
     return (slope is not None and bool(slope.is_finite)) or (value is not None and bool(value.is_infinite))
-
-
-def far_out(expr: sp.Expr, s: sp.Symbol) -> tuple[sp.Expr, int] | None:
-    r"""The power of s > 0 like which a function of it grows exactly, and its sign far out; None if not known.
-
-    A mean :math:`\mathbb{E}\,g(\sqrt v Z)` grows like :math:`v^{p/2}` where :math:`g(x) \sim c_\pm |x|^p` with :math:`c_+ + c_- \ne 0` and
-    :math:`p > -1`, by dominated convergence.
-    """
-    if not expr.has(s):
-        sign = 1 if expr.is_positive else -1 if expr.is_negative else 0
-        return (sp.S.Zero, sign) if sign or expr == 0 else None
-    if expr.is_Add:
-        parts = [far_out(part, s) for part in expr.args]
-        found = [part for part in parts if part is not None]
-        if len(found) < len(parts):
-            return None
-        powers = [power for power, _ in found]
-        top = sp.Max(*powers)
-        signs = {sign for power, sign in found if power == top}
-        return (top, signs.pop()) if top.is_number and len(signs) == 1 else None
-    if expr.is_Mul:
-        found = [part for part in (far_out(part, s) for part in expr.args) if part is not None]
-        if len(found) < len(expr.args):
-            return None
-        power = sp.Add(*(power for power, _ in found))
-        if (
-            power is not sp.nan
-        ):  # else one factor grows and one vanishes faster than powers: together they are asked below
-            return power, int(sp.prod([sign for _, sign in found]))
-    if isinstance(expr, GaussianExpectation):
-        function, mean, variance = expr.args
-        inside = far_out(variance, s)
-        if mean != 0 or function.expr.has(s) or inside is None or inside[1] != 1:
-            return None
-        power, sign = _of_function(function.expr, function.variables[0]) or (None, 0)
-        return None if power is None or not inside[0].is_positive else (power * inside[0] / 2, sign)
-    root = sp.Dummy("x", real=True)
-    ends = _ends(expr.xreplace({s: root**2}), root)  # on a line that a positive number fills
-    if ends is not None and ends[1][0] == -sp.oo:
-        return -sp.oo, 1  # faster than each power, whatever its sign
-    top = None if ends is None else _leading(ends[1:])
-    return None if top is None else (top[0] / 2, top[1])
-
-
-def _of_function(expr: sp.Expr, x: sp.Symbol) -> tuple[sp.Expr, int] | None:
-    """Of a function whose mean is taken under a wide centred Gaussian."""
-    ends = _ends(expr, x)
-    found = None if ends is None else _leading(ends)
-    return found if found is not None and found[0].is_nonnegative else None
-
-
-def _ends(expr: sp.Expr, x: sp.Symbol) -> list[tuple[sp.Expr, sp.Expr]] | None:
-    """Exponent and coefficient of a function of one variable towards -oo and oo; None unless it is that of a power there."""
-    own = sp.Dummy("x", real=True)
-    if expr.free_symbols - {x} or expr.has(GaussianJointExpectation):
-        return None
-    try:
-        a = analyse(expr.xreplace({x: own}), own)
-        growths = [a.growth(end) for end in (-sp.oo, sp.oo)] if a.complete and not a.poles else []
-    except DerivationError:
-        return None
-    found = []
-    for g in growths:
-        if g.exponent == -sp.oo:
-            found.append((sp.S.NegativeInfinity, sp.S.Zero))
-        elif g.exponent == sp.oo and g.limit in (sp.oo, -sp.oo):
-            found.append((sp.oo, sp.sign(g.limit)))
-        elif g.exponent is None or g.coefficient is None or not g.coefficient.is_number:
-            return None
-        else:
-            found.append((g.exponent, g.coefficient))
-    return found or None
-
-
-def _leading(ends: Sequence[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, int] | None:
-    top = sp.Max(*(power for power, _ in ends))
-    total = sp.Add(*(c for power, c in ends if power == top))
-    sign = 1 if total.is_positive else -1 if total.is_negative else None
-    return None if sign is None or top == -sp.oo else (top, sign)
 
 
 def explosion_by_powers(norm: Diffusion) -> Condition | None:

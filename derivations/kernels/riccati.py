@@ -1,4 +1,4 @@
-r"""The Riccati equation with constant coefficients, and the finite depth at which a kernel explodes."""
+r"""The Riccati equation with constant coefficients, and where one input's mean solves one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from derivations.architectures.base import Recipe
 from derivations.errors import NoClosedForm
-from derivations.kernels.flows import nngp
 
 
 @dataclass(frozen=True)
@@ -79,39 +77,6 @@ def _if_positive(condition: sp.Expr, value: sp.Expr) -> sp.Expr:
     if condition.is_positive:
         return value
     return sp.oo if condition.is_nonpositive else sp.Piecewise((value, condition > 0), (sp.oo, True))
-
-
-def explosion_depth(architecture: Recipe) -> sp.Expr:
-    r"""The depth t at which the kernel of an infinitely wide network with ``identity`` inside becomes infinite; oo if it never does.
-
-    In :math:`\dot M = d(K)`, :math:`\dot K = e(M, K)` the ratio :math:`e/d` is a function of M alone, so K is its
-    integral, a quadratic in M, and M solves a Riccati equation.
-
-    Returns
-    -------
-    Expr
-        In the parameters and ``K_0``, the first layer's variance.
-
-    Raises
-    ------
-    NoClosedForm
-        If the flow is not of this form.
-
-    Examples
-    --------
-    >>> from derivations import ShrinkingResNet, identity, silu, tanh
-    >>> explosion_depth(ShrinkingResNet(tanh, identity, width=sp.oo))
-    oo
-    >>> explosion_depth(ShrinkingResNet(silu, identity, width=sp.oo)).subs(sp.Symbol("K_0", positive=True), 1)
-    8*sqrt(3)*pi/9
-    """
-    flow = nngp(architecture)
-    if len(flow.states) == 1:
-        (k,), (velocity,) = flow.states, flow.drift
-        if sp.diff(velocity, k, 2) == 0:  # linear growth at most
-            return sp.oo
-        raise NoClosedForm(f"dK/dt = {velocity} is not affine; solve the flow numerically")
-    return mean_riccati(*flow.states, *flow.drift)[0].explosion
 
 
 def mean_riccati(m: sp.Symbol, k: sp.Symbol, mean_speed: sp.Expr, speed: sp.Expr) -> tuple[Riccati, sp.Expr]:

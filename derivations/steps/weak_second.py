@@ -107,16 +107,18 @@ def _kinks(process: Diffusion) -> Iterator[tuple[sp.Expr, sp.Symbol, Point]]:
             continue
         found = analyse(along_x, x)
         for kink in (*(replace(jump, orders=(sp.S.Zero,) * 2) for jump in found.jumps), *found.kinks):
-            if len(process.states) > 1 or not _rests(process, kink.value):
+            if not _rests(process, x, kink.value):
                 yield entry, x, kink
 
 
-def _rests(process: Diffusion, point: sp.Expr) -> bool:
-    """Whether the noise of a scalar diffusion vanishes at a point, or the point is outside its domain."""
-    (x,), (variance,) = process.states, process.covariance
-    inside = process.domain.inf < point < process.domain.sup
+def _rests(process: Diffusion, x: sp.Symbol, point: sp.Expr) -> bool:
+    """Whether a state's own noise vanishes where it has a value, whatever the others are, or a scalar diffusion never has it."""
+    if len(process.states) == 1 and not process.domain.inf < point < process.domain.sup:
+        return True
+    at = process.states.index(x)
+    variance = process.covariance[at, at]
     limits = analyse(variance, x).limits_at(point) if variance.free_symbols == {x} else (variance.subs(x, point),)
-    return not inside or sp.S.Zero in limits
+    return sp.S.Zero in limits
 
 
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)

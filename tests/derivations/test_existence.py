@@ -13,11 +13,12 @@ from derivations import Diffusion, Network, Weights, average, derive, epsilon, r
 from derivations.activations import elu, erf, gelu, identity, relu, silu, tanh
 from derivations.architectures import ConvResNet, GatedBlock, MLPBlock, ResNet, ShrinkingResNet
 from derivations.calculus.boundaries import classify
+from derivations.calculus.far_out import far_out
 from derivations.calculus.growth import degree
 from derivations.errors import DerivationError
 from derivations.existence import existence
 from derivations.existence.depth import _leading_at_zero
-from derivations.existence.growth import far_out, is_lipschitz_drift
+from derivations.existence.growth import is_lipschitz_drift
 from derivations.limits import depth_limit
 from derivations.symbols import state, width
 from numerics.networks import simulate_network

@@ -40,7 +40,6 @@ from derivations.gaussian import expect, expect_pair
 from derivations.gaussian.law import Gaussian
 from derivations.gaussian.powers import power_mean
 from derivations.kernels import nngp, ntk
-from derivations.kernels.riccati import explosion_depth
 from derivations.kernels.solve import solve_flow
 from derivations.limits import width_limit
 from derivations.norms import initial_slope, norm_dynamics
@@ -225,7 +224,6 @@ REFUSED = {
     ),
     "a power that has no mean": (lambda: power_mean(1 / abs(x) ** 2, x, sp.S.One), DerivationError, "powers above -1 have a mean"),
     "a root of a negative number": (lambda: power_mean(sp.sqrt(x), x, sp.S.One), NoClosedForm, "not real on a half-line"),
-    "an explosion of a flow that is not affine": (lambda: explosion_depth(ResNet(tanh, width=sp.oo)), NoClosedForm, "is not affine; solve the flow"),
     "a flow with a mean in it": (lambda: solve_flow(nngp(ResNet(tanh, width=sp.oo))), NoClosedForm, "no elementary solution"),
     "a flow that cannot be inverted": (
         lambda: solve_flow(Flow((size,), [1 / (1 + sp.exp(size**2))])),
