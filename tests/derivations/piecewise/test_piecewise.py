@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import sympy as sp
 
+from derivations.activations import gelu
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.limits.elimination.averages import layer_average
@@ -388,3 +389,20 @@ def test_where_the_sign_of_an_exponent_is_not_known_nothing_is_said_of_the_end()
     c, falling = sp.Symbol("c", real=True), sp.Symbol("c", negative=True)
     assert side(sp.exp(c * x), x, sp.oo, -1).limit is None
     assert side(sp.exp(falling * x), x, sp.oo, -1).limit == 0  # the control
+
+
+def test_functions_that_tend_to_the_same_limit_together_do_not_hide_what_is_beside_them():
+    # multiplied out, the four terms of gelu(gelu(x)) cancel to 0 from -∞: at -10^18 each is larger than the logarithm
+    twice = gelu(gelu(x))
+    found = analyse(sp.expand(sp.log(1 + x**2) - twice), x)
+    assert found.complete
+    with mpmath.workdps(30):
+        phi = lambda u: u * mpmath.ncdf(u)  # noqa: E731
+        f = lambda u: mpmath.log(1 + u * u) - phi(phi(u))  # noqa: E731
+        expected = [mpmath.findroot(f, guess) for guess in (0.47, 1.12)]
+        seen = sorted(float(z.value) for z in found.zeros if z.value > sp.Rational(1, 10))
+        assert len(found.zeros) == 3
+        assert seen == [pytest.approx(float(z), rel=1e-12) for z in expected]
+        assert seen != [pytest.approx(float(z) * (1 + 1e-9), rel=1e-12) for z in expected]
+        steps = [f(mpmath.mpf(k) / 50) for k in (*range(-400, 0), *range(1, 400))]  # and changes of sign, counted
+    assert sum(a * b < 0 for a, b in pairwise(steps)) == 3
