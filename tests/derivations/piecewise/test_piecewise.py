@@ -406,3 +406,40 @@ def test_functions_that_tend_to_the_same_limit_together_do_not_hide_what_is_besi
         assert seen != [pytest.approx(float(z) * (1 + 1e-9), rel=1e-12) for z in expected]
         steps = [f(mpmath.mpf(k) / 50) for k in (*range(-400, 0), *range(1, 400))]  # and changes of sign, counted
     assert sum(a * b < 0 for a, b in pairwise(steps)) == 3
+
+
+@pytest.mark.parametrize(
+    ("expr", "expected"),
+    [
+        (
+            x * sp.exp(-x) - sp.Rational(1, 10**30),
+            lambda mp: [-mp.lambertw(-(mp.mpf(10) ** -30), k).real for k in (0, -1)],
+        ),
+        (sp.atan(x) - sp.pi / 2 + sp.Rational(1, 10**6), lambda mp: [mp.cot(mp.mpf(10) ** -6)]),
+        (sp.log(1 + x**2) - 40, lambda mp: [sign * mp.sqrt(mp.expm1(40)) for sign in (-1, 1)]),
+    ],
+    ids=["73", "a million", "half a billion"],
+)
+def test_zeros_far_out_are_found(expr, expected):
+    with mpmath.workdps(40):
+        wanted = expected(mpmath)
+        seen = [zero.value.evalf(30) for zero in analyse(expr, x).zeros]
+        assert len(seen) == len(wanted)
+        assert all(abs(a / b - 1) < 1e-25 for a, b in zip(map(mpmath.mpf, map(str, seen)), wanted, strict=True))
+
+
+def test_a_zero_close_to_an_end_is_found():
+    (zero,) = analyse(sp.log(x) + 20 + sp.tanh(x), x).zeros
+    with mpmath.workdps(30):
+        wanted = mpmath.mpf(0)
+        for _ in range(8):  # the slope at the fixed point is its own size, 2e-9
+            wanted = mpmath.exp(-20 - mpmath.tanh(wanted))
+    assert float(zero.value) == pytest.approx(float(wanted), rel=1e-14)
+
+
+def test_many_zeros_are_listed():
+    # a cosine beside a line: a sign changes between neighbouring points once for each zero
+    values = [mpmath.cos(mpmath.mpf(k) / 64) + mpmath.mpf(k) / 1280 for k in range(-1600, 1600)]
+    found = analyse(sp.cos(x) + x / 20, x)
+    assert found.complete
+    assert len(found.zeros) == sum(a * b < 0 for a, b in pairwise(values)) == 13
