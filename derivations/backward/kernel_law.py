@@ -121,6 +121,7 @@ class KernelLaw(Shown):
     @cached_property
     def _backward(self) -> tuple[sp.ImmutableMatrix, sp.ImmutableMatrix, sp.ImmutableMatrix]:
         """Drift, covariance, and the noise shared with V, of c and P."""
+        self.gram.require_whole()
         if self.gram.share == 1:
             raise NotClosed(
                 "of one neuron the gradient has no part across the state; its tangent kernel is that of the state itself"

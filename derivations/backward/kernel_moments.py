@@ -50,6 +50,7 @@ class KernelMoments(Shown):
 
     @cached_property
     def _solved(self) -> dict[sp.Expr, sp.Expr]:
+        self.gram.require_whole()
         matrix = self.gram.matrix
         wanted = [matrix[1, 1], matrix[1, 1] * matrix[2, 2], matrix[1, 2] ** 2]
         rows: dict[sp.Expr, dict[sp.Expr, sp.Expr]] = {}

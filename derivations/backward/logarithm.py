@@ -6,6 +6,7 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion
 from derivations.equations import DB
+from derivations.errors import DependsOnParameter
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.notation.nodes import Distribution, indexed
@@ -22,10 +23,13 @@ def moves_alone(drift: sp.Expr, rate: sp.Expr) -> Diffusion:
 
 
 def law_alone(drift: sp.Expr, rate: sp.Expr) -> PiecewiseLaw | None:
-    """Brownian motion with drift; None where rates move with the time, or there is no noise."""
+    """Brownian motion with drift; None where rates move with the time, there is no noise, or letters do not say whether there is."""
     if time in drift.free_symbols | rate.free_symbols or rate == 0:
         return None
-    return recognise(moves_alone(drift, rate))
+    try:
+        return recognise(moves_alone(drift, rate))
+    except DependsOnParameter:  # as on the sign of n − 1, where layers take off the average of n neurons
+        return None
 
 
 def logarithm_lines(drift: sp.Expr, rate: sp.Expr, alone: bool, law: PiecewiseLaw | None) -> tuple[Line, ...]:

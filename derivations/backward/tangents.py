@@ -17,7 +17,7 @@ from derivations.architectures.base import Recipe
 from derivations.backward.unlike import require_alike
 from derivations.diffusion import Diffusion, Flow
 from derivations.equations import DT
-from derivations.errors import NoClosedForm, NotClosed, brief
+from derivations.errors import DependsOnParameter, NoClosedForm, NotClosed, brief
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
 from derivations.limits.closure import GramLimit, gram_limit
@@ -49,6 +49,8 @@ class TangentGram(Shown):
         where a unit of time is a power of the width.
     share : Expr
         1/n, or 0 where the width grows.
+    centred : bool
+        Whether entries are of what neurons differ by from their average, as behind a layer norm.
     """
 
     matrix: sp.ImmutableMatrix
@@ -56,6 +58,21 @@ class TangentGram(Shown):
     noise_of: Callable[[Pair, Pair], sp.Expr]
     source: Callable[[], sp.Expr]
     share: sp.Expr
+    centred: bool = False
+
+    def require_whole(self) -> None:
+        """Require that squared norms are entries.
+
+        Raises
+        ------
+        NotClosed
+            If entries are of the centred state and tangents.
+        """
+        if self.centred:
+            raise NotClosed(
+                "layers take off the average of the neurons, so that the Gram matrix is of the centred state and tangents, and their norms and those "
+                "of gradients are no process by themselves: they have a part along the average too; simulate the networks"
+            )
 
     @cached_property
     def process(self) -> Diffusion | Flow:
@@ -124,7 +141,7 @@ class TangentGram(Shown):
             return None
         try:
             return recognise(self.square)
-        except NoClosedForm:
+        except (NoClosedForm, DependsOnParameter):  # as on the sign of n − 1 behind a centred state
             return None
 
     @cached_property
@@ -216,7 +233,7 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
         i, j = sorted((limit.process.states.index(limit.matrix[r]) for r in (p, q)), reverse=True)
         return named(limit.process.entry(i, j), limit) if isinstance(limit.process, Diffusion) else sp.S.Zero
 
-    found(1)
+    centred = found(1).centred
 
     def source() -> sp.Expr:
         moments = LayerMoments(network.program(), 1, directions=1, parameters=True)
@@ -230,7 +247,7 @@ def tangent_gram(network: Recipe, order: str = "depth") -> TangentGram:
             raise NotClosed(f"what a layer's parameters add to the tangent kernel depends on {brief(left)}")
         return left
 
-    return TangentGram(matrix, drift, noise, source, 1 / network.width)
+    return TangentGram(matrix, drift, noise, source, 1 / network.width, centred)
 
 
 def _together(network: Recipe) -> TangentGram:

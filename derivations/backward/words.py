@@ -338,12 +338,14 @@ def _gram_steps(gram: Callable[[], TangentGram]) -> list[Step]:
                 (f"{_sentence(error)}.",),
             )
         ]
-    claim: Words = ("With the state as input 1 and a tangent as input 2 of the Gram matrix ", letter(GRAM), ",")
+    what = "the centred state as input 1 and a centred" if found.centred else "the state as input 1 and a"
+    claim: Words = (f"With {what} tangent as input 2 of the Gram matrix ", letter(GRAM), ",")
     because = (
         "The state is read through random matrices and averages only. Given what it reads, a matrix puts out Gaussian pairs of a number and its "
         "derivative, and Stein's identity gives their mixed terms."
     )
-    alone = "" if found.law is None else f" The squared norm of a tangent is a {found.law.name} by itself."
+    whose = "centred tangent" if found.centred else "tangent"
+    alone = "" if found.law is None else f" The squared norm of a {whose} is a {found.law.name} by itself."
     return [result("State and tangent", claim, shown, (because + alone,))]
 
 

@@ -26,6 +26,11 @@ class Neurons:
     size: sp.Expr
     said: sp.Expr = width
 
+    @property
+    def is_few(self) -> bool:
+        """Whether there are as many however wide the network is: a number of them, or a parameter."""
+        return bool(self.size.is_Integer) or not self.said.has(width)
+
 
 @dataclass(frozen=True)
 class Matrix:

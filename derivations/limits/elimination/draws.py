@@ -250,6 +250,8 @@ class Expansion:
         By layer, the variables of a generic neuron.
     sizes : dict
         By layer, how many neurons there are.
+    few : frozenset of int
+        The layers whose neurons are as many however wide the network is.
     places : dict
         By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
     origin : dict
@@ -261,6 +263,7 @@ class Expansion:
     random: tuple[Random, ...]
     variables: dict[int, tuple[sp.Symbol, ...]]
     sizes: dict[int, sp.Expr]
+    few: frozenset[int]
     places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
     origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = field(
         default_factory=dict, compare=False

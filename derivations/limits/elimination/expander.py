@@ -50,6 +50,7 @@ class Expander:
         self.fluctuations: dict[sp.Symbol, Fluctuations] = {}
         self.variables: dict[int, list[sp.Symbol]] = {0: list(self.states)}
         self.sizes = {0: program.neurons.size}
+        self.few = {0} if program.neurons.is_few else set[int]()
         # of each matrix, application by application: what it reads for each coordinate; and all that comes out
         self.read: dict[Weights, list[list[Series]]] = {}
         self.out: dict[Weights, list[sp.Symbol]] = {}
@@ -66,7 +67,7 @@ class Expander:
         self.coins: dict[sp.Symbol, Coins] = {}
         self.origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = {}
         found = () if directions and not infinite else heads(program)  # how shares move at finite width is written out
-        wide = [h for h in found if h.is_plain or (infinite and not directions and not h.scores.over.size.is_Integer)]
+        wide = [h for h in found if h.is_plain or (infinite and not directions and not h.scores.over.is_few)]
         self.heads = {head.mix: head for head in wide if all(map(self.is_gaussian, head.matrices))}
         self.inside = {s.symbol for head in self.heads.values() for s in head.inside}
         self.mixed: dict[sp.Symbol, list[Random]] = {}
@@ -93,6 +94,8 @@ class Expander:
         """Count random numbers among those of a layer's generic neuron."""
         self.variables.setdefault(neurons.index, []).extend(fresh)
         self.sizes[neurons.index] = neurons.size
+        if neurons.is_few:
+            self.few.add(neurons.index)
 
     def is_single(self, layer: int) -> bool:
         """Whether a layer inside the block is one neuron, whose numbers are then the same wherever they are read."""
@@ -111,12 +114,8 @@ class Expander:
 
         A sum of infinitely many independent numbers is so, and so are finitely many coordinates of an infinite orthogonal matrix.
         """
-        sizes = (
-            [statement.source.size, statement.target.size]
-            if statement.weights.is_orthogonal
-            else [statement.source.size]
-        )
-        return statement.weights.is_gaussian or (self.infinite and not all(size.is_Integer for size in sizes))
+        layers = [statement.source, statement.target] if statement.weights.is_orthogonal else [statement.source]
+        return statement.weights.is_gaussian or (self.infinite and not all(layer.is_few for layer in layers))
 
     def _known(self, body: sp.Expr, direction: int, a: int, b: int) -> dict[sp.Symbol, sp.Expr]:
         """What the symbols of a body stand for at a coordinate and another one of its input."""
@@ -188,5 +187,5 @@ class Expander:
 def _fluctuates(statement: Statement) -> bool:
     """Whether averages over infinitely many neurons depend on what is drawn here, so that those that are linear in tangents are 0 in the mean only."""
     if isinstance(statement, Matrix | Back):
-        return bool(statement.target.size.is_Integer)
+        return statement.target.is_few
     return isinstance(statement, Mean) and statement.power != 1

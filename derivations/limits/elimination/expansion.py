@@ -93,7 +93,9 @@ def expand(
         moved = sp.expand(first - e.values[c][state])
         increment.append((sp.S.Zero if _is_nothing(released(moved)) else moved, *rest))
     variables = {layer: tuple(found) for layer, found in e.variables.items()}
-    return Expansion(tuple(increment), e.states, tuple(_random(e)), variables, e.sizes, e.places, e.origin)
+    return Expansion(
+        tuple(increment), e.states, tuple(_random(e)), variables, e.sizes, frozenset(e.few), e.places, e.origin
+    )
 
 
 def _is_nothing(expr: sp.Expr) -> bool:
@@ -138,7 +140,7 @@ def _mean(e: Expander, statement: Mean) -> None:
         )
     if statement.power == 1:
         found = [as_expression([e.average(t, layer) for t in terms]) for terms in bodies]
-    elif e.infinite and not size.is_Integer:
+    elif e.infinite and not statement.over.is_few:
         found = _fluctuating(e, statement, bodies, places)
     elif statement.angles is not None:
         raise NotClosed(

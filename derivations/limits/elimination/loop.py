@@ -115,7 +115,7 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
     if law.layer is None:
         law.require_alone(reduce(lambda e, tag: tag.generic(e), tags, expr))
         return law.mean(expr)
-    infinite = infinite and not expansion.sizes[law.layer].is_Integer  # hidden neurons may be finitely many
+    infinite = infinite and law.layer not in expansion.few  # hidden neurons may be finitely many
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)
     if infinite:
         expr = expr.xreplace({node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
@@ -268,7 +268,7 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
             "number of keys to infinity by leaving size= and out= out, where scores are Gaussian"
         )
     few = {expansion.sizes[node.layer] for node in stray}
-    if not expansion.sizes[0].is_Integer and all(size.is_Integer for size in few):
+    if 0 not in expansion.few and all(node.layer in expansion.few for node in stray):
         return NotClosed(
             f"the average {averages} over what a matrix puts out fluctuates, since it is over {brief(', '.join(map(str, few)))} neurons however wide the "
             "network is, and the mean of a function of it other than a power has no closed form: let their number grow with the width, as out=n, and "

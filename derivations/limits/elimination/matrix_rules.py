@@ -299,6 +299,6 @@ def draws(e: Expander, statement: Matrix) -> list[Random]:
         per = len(copies) // count
         if per > e.inputs:
             raise DerivationError("the parameters move in one direction; follow one tangent with parameters=True")
-        places = [(k, c) for k in range(count) for c in range(per)]
-        draws.append(Draw(tuple(copies), pairs(places, weights.bias_variance), layer))
+        moved = [(k, c) for k in range(count) for c in range(per)]
+        draws.append(Draw(tuple(copies), pairs(moved, weights.bias_variance), layer))
     return draws

@@ -43,7 +43,7 @@ def _head(e: Expander, head: Head) -> None:
     fresh = e.fresh(name, range(size), real=True)
     e.variables[layer].extend(fresh)
     count = head.scores.over.size
-    neurons = sp.oo if e.infinite and not count.is_Integer else count
+    neurons = sp.oo if e.infinite and not head.scores.over.is_few else count
     if size > e.inputs and neurons != sp.oo:
         raise NotClosed(
             f"tangents through a softmax need means over its scores together with how these move, which have a rule for infinitely many keys only, "

@@ -15,6 +15,7 @@ from derivations import (
     ResNet,
     ShapedMLP,
     Weights,
+    average,
     epsilon,
     gelu,
     identity,
@@ -124,10 +125,12 @@ def test_refusals():
         _ = jacobian(ResNet(tanh, width=n)).kernel_law
     with pytest.raises(NotClosed, match="one neuron"):
         _ = jacobian(Network(lambda x: x + epsilon * A(x), width=1)).kernel_law.backward_drift
-    with pytest.raises(
-        NotClosed, match="no process by themselves"
-    ):  # the mean of the neurons is a direction of its own
-        _ = jacobian(Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=n)).kernel_law.backward_drift
+    for read in (layer_norm, lambda x: x - average(x)):  # the mean of the neurons is a direction of its own
+        j = jacobian(Network(lambda x, read=read: x + epsilon * A(relu(B(read(x)))), width=n))
+        for found in (lambda j=j: j.kernel_law.backward_drift, lambda j=j: j.kernel.mean):
+            with pytest.raises(NotClosed, match=r"take off the average of the neurons.*no process by themselves"):
+                found()
+        assert "With the centred state as input 1 and a centred tangent" in str(j)
     law = jacobian(LINEAR).kernel_law
     with pytest.raises(ValueError, match="width is the symbol"):
         sample_tangent_kernel(law, 10)

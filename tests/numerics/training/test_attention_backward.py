@@ -17,7 +17,7 @@ from numerics.training import TrainableNetwork  # noqa: E402
 from tests.backward_moments import assert_met, moments  # noqa: E402
 
 pytestmark = pytest.mark.slow
-TOKENS, DEPTH, SAMPLES, HALF = 2, 2, 3000, sp.S.Half
+TOKENS, DEPTH, SAMPLES, KERNELS, HALF = 2, 2, 3000, 4000, sp.S.Half
 
 
 @pytest.fixture(autouse=True)
@@ -177,8 +177,8 @@ def test_jacobians_and_tangent_kernels_of_networks(name):
     assert distance(bounded(found), bounded(wrong + 1.2 * (by_hand - wrong)))[0] > bound  # the control
 
     texts = np.random.default_rng(1).normal(size=(2, 3, TOKENS))
-    kernels = simulate_tangent_kernel(replace(block, inputs=2), DEPTH, SAMPLES // 3, texts, t=1.0, seed=6)
-    first = np.random.default_rng(8).normal(size=(SAMPLES // 3, n, 3))
+    kernels = simulate_tangent_kernel(replace(block, inputs=2), DEPTH, KERNELS, texts, t=1.0, seed=6)
+    first = np.random.default_rng(8).normal(size=(KERNELS, n, 3))
 
     def kernel(first, own):
         slopes = [
@@ -189,11 +189,11 @@ def test_jacobians_and_tangent_kernels_of_networks(name):
         every = jnp.concatenate(rows, axis=1)
         return jnp.einsum("iaw,ibw->ab", every, every) / n
 
-    own = np.asarray(jax.jit(jax.vmap(kernel))(first, drawn(block, SAMPLES // 3, 7)))
+    own = np.asarray(jax.jit(jax.vmap(kernel))(first, drawn(block, KERNELS, 7)))
     one, other = (np.arcsinh(k.reshape(len(k), -1)) for k in (kernels, own))
     off, bound = distance(one, other)
     assert off < bound
-    assert distance(one, np.arcsinh(1.5 * np.sinh(other)))[0] > bound  # the control
+    assert distance(one, np.arcsinh(1.2 * np.sinh(other)))[0] > bound  # the control
 
 
 @pytest.mark.parametrize("name", LINEAR)

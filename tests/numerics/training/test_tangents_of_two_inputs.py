@@ -40,7 +40,9 @@ LAYERS = {
 def drawn(branch):
     """Rates of the second moments of states and tangents, one row a sample; the branch's own sign is free, so that odd orders vanish."""
     rng = np.random.default_rng(1)
-    x, v = (np.linalg.cholesky(c) @ rng.normal(size=(SAMPLES, 2, WIDTH)) for c in (STATES, TANGENTS))
+    # states and tangents have their second moments exactly, so that the weights alone fluctuate
+    basis = np.linalg.qr(rng.normal(size=(SAMPLES, WIDTH, 4)))[0].swapaxes(1, 2) * np.sqrt(WIDTH)
+    x, v = np.linalg.cholesky(STATES) @ basis[:, :2], np.linalg.cholesky(TANGENTS) @ basis[:, 2:]
     weights, along = (
         {k: rng.normal(size=(SAMPLES, WIDTH, WIDTH)) / np.sqrt(WIDTH) for k in "ABC"}
         | {"bias": rng.normal(size=(SAMPLES, WIDTH))}
@@ -70,4 +72,4 @@ def test_rates_of_states_and_tangents(name):
     error = found.std(axis=0) / np.sqrt(SAMPLES)
     allowed = 4 * error + 3 / WIDTH * np.abs(derived)  # chance, and the width's own order
     assert np.all(np.abs(found.mean(axis=0) - derived) < allowed)
-    assert np.any(np.abs(found.mean(axis=0) - 1.4 * derived) > allowed)  # the control: rates that are too large
+    assert np.any(np.abs(found.mean(axis=0) - 1.2 * derived) > allowed)  # the control: rates that are too large
