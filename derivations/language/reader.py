@@ -13,6 +13,7 @@ from math import prod
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
+from derivations.language.broadcast import broadcast
 from derivations.language.entries import Correlated
 from derivations.language.few import require_quotients
 from derivations.language.nodes import (
@@ -121,6 +122,7 @@ class _Reader:
 
     def _rewritten(self, expr: sp.Expr, pairs: bool = False, turned: bool = False) -> sp.Expr:
         """The expression with a symbol in the place of each node, whose statement is drafted on the way."""
+        expr = expr if self.size == 1 else broadcast(expr)
         nodes = sorted(outermost(expr), key=sp.default_sort_key)
         for node in nodes:
             if node not in self.symbols:

@@ -10,6 +10,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require, shown
+from derivations.language.broadcast import are_one
 from derivations.language.nodes import Applied, Factor, average
 from derivations.special import ExpertGate
 from derivations.symbols import depth, step
@@ -174,7 +175,7 @@ def _factor(body: sp.Expr, keep: object, name: str | None, shared: bool, branch:
             "and diffusions have none"
         )
     symbol = _named_after(body, p, shared, branch) if name is None else sp.Symbol(name)
-    return Factor(symbol, p, sp.sympify(shared), sp.sympify(branch)) / p
+    return Factor(symbol, p, sp.sympify(shared), sp.sympify(branch or are_one(body))) / p  # one neuron is a branch
 
 
 def _named_after(*law: object) -> sp.Symbol:

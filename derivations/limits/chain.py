@@ -197,7 +197,10 @@ class GramChain:
         used = {v for slopes in self.slopes for v in slopes}
         plain = all(not c.has(LayerAverage) for slopes in self.slopes for series in slopes.values() for c in series)
         return plain and all(
-            isinstance(drawn := self._neuron[v], Draw) and not isinstance(drawn, OrthogonalDraw) for v in used
+            isinstance(drawn := self._neuron[v], Draw)
+            and not isinstance(drawn, OrthogonalDraw)
+            and drawn.layer is not None
+            for v in used
         )
 
     @cached_property
@@ -220,6 +223,9 @@ class GramChain:
             "the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the "
             f"part {next((term for term, c in zip(self._said[a], left, strict=True) if c != 0), self._said[a][0])}"
         )
+        shared = [v for v, random in self._neuron.items() if random is not None and random.layer is None]
+        if any(any(linear.get(v, ())) for v in shared):
+            raise refusal  # a number that all neurons share moves them all at once
         if not self.keeps_all and not self._is_as_recentred(a):
             raise refusal
         if not self.keeps_all:
@@ -350,7 +356,7 @@ class GramChain:
         moment = Moment(self.kept.cut(observable), sp.S.Zero)
         for law in self.laws if self.is_conditional else self.laws[:-1]:
             if law.layer is None:
-                moment = Moment(law.mean(moment.first), law.mean(moment.second))
+                moment = Moment(self._mean_over(law, moment.first), self._mean_over(law, moment.second))
             else:
                 moment = mean_of(moment, self._settled(law, (moment.first, moment.second)), self.kept)
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
@@ -380,9 +386,12 @@ class GramChain:
         moment = Moment(sp.S.Zero, sp.S.Zero)
         for law in self.laws:
             if law.layer is None:
-                first = law.mean(sp.expand(one * other)) - law.mean(one) * law.mean(other)
-                moment = Moment(self.kept.cut(law.mean(moment.first) + first), law.mean(moment.second))
-                one, other = law.mean(one), law.mean(other)
+                mean, still = self._mean_over(law, one), self._mean_over(law, other)
+                first = self._mean_over(law, sp.expand(one * other)) - mean * still
+                moment = Moment(
+                    self.kept.cut(self._mean_over(law, moment.first) + first), self._mean_over(law, moment.second)
+                )
+                one, other = mean, still
                 continue
             settled = self._settled(law, (one, other, moment.first, moment.second))
             before = moment.second
@@ -392,6 +401,16 @@ class GramChain:
             one, other = (self._closed(mean_of(Moment(f, sp.S.Zero), settled, kept).first) for f in (one, other))
             moment = Moment(self._closed(moment.first), self._closed(moment.second))
         return moment
+
+    def _mean_over(self, law: Law, expr: sp.Expr) -> sp.Expr:
+        """Over numbers that all neurons share."""
+        own = set(law.variables)
+        if isinstance(law, GaussianLaw) and any(node.atoms(sp.Symbol) & own for node in expr.atoms(LayerAverage)):
+            raise NotClosed(
+                "a number that all neurons share stands inside an average over them, and the mean of that has no closed form; let it multiply what a "
+                "matrix puts out"
+            )
+        return filled(law, law.mean(expr), self.kept.all)
 
     def _require_forgotten(self, after: sp.Expr, before: sp.Expr, settled: Settled) -> None:
         """Averages of the state other than V must not matter any more: they last as long as the skip remembers them."""

@@ -2,7 +2,7 @@ r"""Infinite width: before infinite depth, or after it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -136,6 +136,7 @@ class MeanFieldLayer:
         # coordinates that are alike have covariances that are alike
         pairs = dict.fromkeys(generic_labels(((a, b), (b, a)), exchange)[0] for a, b in upper(inputs))
         require_gaussian(drift, [layer.covariance(a, b) for a, b in pairs], layer.states)
+        require_independent((layer.between(a, b) for a, b in pairs), cls.centred(layer))
         fixed = {entry: layer.fixed_powers[2] for entry in kernel.diagonal() if 2 in layer.fixed_powers}
         at_rest = replace(cls.centred(layer), fixed=fixed)
         origin = dict.fromkeys(layer.states, sp.S.Zero)
@@ -260,6 +261,22 @@ def require_gaussian(drift: Sequence[sp.Expr], covariance: Sequence[sp.Expr], x:
             "at infinite width neurons stay Gaussian only if their noise is free of the neuron's own state and their drift at "
             f"most affine in it, got the drift {brief((bent or drift)[0])} and the variance {brief((local or covariance)[0])}; take the depth "
             "limit at a finite width instead"
+        )
+
+
+def require_independent(between: Iterable[sp.Expr], law: MeanFieldLayer) -> None:
+    """Require that neurons of an infinitely wide layer do not move together.
+
+    Raises
+    ------
+    NotClosed
+        If what they add has a covariance, which is then that of a number that all of them share.
+    """
+    together = next((c for c in between if sp.expand(c) != 0 and sp.cancel(law.closed(c, True)) != 0), None)
+    if together is not None:
+        raise NotClosed(
+            "at infinite width neurons are independent only if a layer adds no random number that all of them share, got the covariance "
+            f"{brief(together)} of what two neurons add; take the depth limit at a finite width instead"
         )
 
 

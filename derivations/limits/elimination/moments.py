@@ -12,7 +12,7 @@ from derivations.errors import NoLimit, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.language.range import fixes, followed_by_projection
 from derivations.language.small import denominator_of_powers, sizes_in_front
-from derivations.language.statements import Program
+from derivations.language.statements import Back, Matrix, Program, read_symbols
 from derivations.language.weights import Weights
 from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
 from derivations.limits.elimination.coefficients import Coefficients
@@ -321,9 +321,30 @@ class LayerMoments:
         if (a, b) not in self._betweens:
             i, j = self._tags
             first, second = self.expansion.increment[a], self.expansion.increment[b]
+            if self._is_odd(first) or self._is_odd(second):
+                self._betweens[a, b] = sp.S.Zero
+                return self._betweens[a, b]
             product = truncated_product(tuple(map(i.here, first)), tuple(map(j.here, second)))
             self._betweens[a, b] = self._required(self.mean(product, (i, j)), "covariance")
         return self._betweens[a, b]
+
+    def _is_odd(self, increment: Series) -> bool:
+        """Whether what fluctuates changes its sign with a neuron's rows of matrices that nothing else reads, so that its mean given all others is 0."""
+        rule = {v: -v for v in self._last_drawn}
+        noise = increment[: ORDER * self.root]
+        return all(term == 0 or sp.expand(term.xreplace(rule) + term) == 0 for term in noise)
+
+    @cached_property
+    def _last_drawn(self) -> set[sp.Symbol]:
+        """What Gaussian matrices with independent rows put out in the neurons of the state, where no statement and no norm of the sum reads it."""
+        if self.is_projected:
+            return set()
+        statements = self.program.statements
+        read = set().union(*map(read_symbols, statements))
+        kept = {s.weights for s in statements if isinstance(s, Back) or (isinstance(s, Matrix) and s.symbol in read)}
+        matrices = [s for s in statements if isinstance(s, Matrix) and s.target.index == 0 and s.weights not in kept]
+        last = [s for s in matrices if s.weights.is_gaussian]
+        return {v for v, (origin, _) in self.expansion.origin.items() if origin in last}
 
     @cached_property
     def _betweens(self) -> dict[tuple[int, int], sp.Expr]:
