@@ -136,7 +136,7 @@ def _solve_for_sums(functions: Mapping[sp.Symbol, sp.Expr]) -> dict[CoordinateSu
         stand_ins = {s: sp.Dummy(positive=True) for s in sorted(function.atoms(CoordinateSum), key=sp.default_sort_key)}
         opened, back = function.xreplace(stand_ins), {v: k for k, v in stand_ins.items()}
         for s, stand_in in stand_ins.items():
-            solved = sp.solve(opened - name, stand_in) if s not in rules else []
+            solved = sp.solve(opened - name, stand_in, simplify=False) if s not in rules else []
             if len(solved) == 1:
                 rules[s] = solved[0].xreplace(back)
                 break

@@ -3,7 +3,7 @@ r"""The limit of a layer of neurons with independent noises: a diffusion of all 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sympy as sp
@@ -189,6 +189,7 @@ class NeuronDiffusion(Equation):
         stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
         return sums, stand_ins, function.xreplace(dict(zip(sums, stand_ins, strict=True)))
 
+    @lru_cache(maxsize=64)  # noqa: B019  Itô's formula is applied to several functions of one sum; a few limits are kept
     def _first_order(self, s: CoordinateSum) -> sp.Expr:
         g = s.at(self.neuron)
         local = sp.Add(*(b * sp.diff(g, x) for b, x in zip(self.neuron_drift, self.neuron, strict=True)))
@@ -200,6 +201,7 @@ class NeuronDiffusion(Equation):
             )
         )
 
+    @lru_cache(maxsize=64)  # noqa: B019
     def _bracket(self, s: CoordinateSum, r: CoordinateSum) -> sp.Expr:
         g, h = s.at(self.neuron), r.at(self.neuron)
         return sp.Add(

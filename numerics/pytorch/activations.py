@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from derivations import parse_activation, relu, softplus
 from numerics.pytorch.reader import Reader, Rule
-from numerics.pytorch.values import Value
+from numerics.pytorch.values import Value, is_tensor
 
 #: Activations without parameters: modules by the name of the class, functions by their own.
 _PLAIN = {
@@ -107,7 +107,7 @@ def _sum_in_logarithms(reader: Reader, x: Any, other: Any) -> Value:
 
 def clamped(reader: Reader, x: Any, min: Any = None, max: Any = None) -> Value:
     """``x.clamp(min, max)``, between numbers or tensors."""
-    if isinstance(min, Value) or isinstance(max, Value):
+    if any(isinstance(bound, Value) or is_tensor(bound) for bound in (min, max)):
         above = x if min is None else _larger(reader, x, min)
         return reader.value(above, "clamp") if max is None else _smaller(reader, above, max)
     low = "x" if min is None else f"max(x, {min})"
@@ -131,7 +131,7 @@ def _of_two(rule: Rule, word: str) -> Rule:
     """``torch.max`` and ``torch.min`` where they take two tensors."""
 
     def checked(reader: Reader, x: Any, other: Any = None, **more: Any) -> Value:
-        if not isinstance(other, Value) or more:
+        if not (isinstance(other, Value) or is_tensor(other)) or more:
             raise ValueError(f"{word} over the entries of one tensor has no rule; that of two tensors has one")
         return cast(Value, rule(reader, x, other))
 

@@ -230,6 +230,10 @@ BLOCKS = {
     "several devices": lambda: nn.DataParallel(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
     "compiled": lambda: Compiled(nn.Sequential(nn.Linear(N, N), nn.ReLU())),
     "clamp": pointwise(lambda b, x: x.clamp(-0.5, 1) + x.clamp(min=0.2)),
+    "clamp between tensors that are given": pointwise(
+        lambda b, x: torch.clamp(b.c(x), min=torch.tensor(-0.5), max=torch.tensor([1.0]))
+    ),
+    "xIELU": pointwise(lambda b, x: expanded_integral(b.c(x), torch.tensor([0.2]), torch.tensor([-0.3]))),
     "clamp between tensors": pointwise(lambda b, x: torch.clamp(b.c(x), min=x - 1, max=x + 1)),
     "functions of logarithms": pointwise(lambda b, x: F.logsigmoid(b.c(x)) + torch.logaddexp(b.c(x), x)),
     "slopes that were drawn": pointwise(lambda b, x: F.rrelu(b.c(x)) + F.prelu(x, torch.tensor([0.3]).double())),
@@ -263,6 +267,13 @@ BLOCKS = {
         lambda b, x: torch.cat([sum(h for h in b.c(x).chunk(2, -1))] * 2, -1) * len(x.shape)
     ),
 }
+
+
+def expanded_integral(x, above, below, beta=0.5, near=-1e-6):
+    """The activation of Apertus, as the library ``transformers`` writes it: both slopes are learned."""
+    left = torch.expm1(torch.min(x, torch.tensor(near))) - x
+    above, below = nn.functional.softplus(above), beta + nn.functional.softplus(below)
+    return torch.where(x > 0, above * x * x + beta * x, left * below + beta * x)
 
 
 def assert_read_as_pytorch_computes(block):
