@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations_with_replacement
 
@@ -67,15 +68,15 @@ def neuron_lines(
         return (differential(name, drift[0].subs(at), root(covariance[0, 0], neuron[0]).subs(at), brownian),)
     lines = []
     own = () if size == 1 else ("i",)
-    at = {x: indexed("X", own or (time,), (sp.Integer(k + 1),)) for k, x in enumerate(neuron)}
+    at = {x: indexed("X", (time,), (*own, sp.Integer(k + 1))) for k, x in enumerate(neuron)}
     unit = DT if size == 1 else Juxtaposed(indexed("delta", ("i", "k")), DT)
     for a in range(len(neuron)):
         if drift[a] != 0:
-            left = expected(DifferentialOf(indexed("X", own, (sp.Integer(a + 1),))), letter("X"))
+            left = expected(DifferentialOf(indexed("X", (), (*own, sp.Integer(a + 1)))), letter("X"))
             lines.append(Line(left, (Term(drift[a].subs(at), DT),)))
     for a, b in combinations_with_replacement(range(0 if covariance.is_zero_matrix else len(neuron)), 2):
-        lower = (own, own and ("k",))
-        pair = [indexed("X", low, (sp.Integer(k + 1),)) for low, k in zip(lower, (a, b), strict=True)]
+        neurons = (own, own and ("k",))
+        pair = [indexed("X", (), (*at, sp.Integer(k + 1))) for at, k in zip(neurons, (a, b), strict=True)]
         lines.append(Line(Variation(*pair, time), (Term(covariance[a, b].subs(at), unit),)))
     return tuple(lines)
 
@@ -97,8 +98,10 @@ def stem(states: Sequence[sp.Symbol]) -> tuple[sp.Expr, ...]:
     (V,)
     >>> stem(sp.symbols("x y"))
     (x, y)
+    >>> stem(sp.symbols("x^1 x^2"))
+    (x,)
     """
-    letters = {s.name.split("_")[0] for s in states}
+    letters = {re.split("[_^]", s.name)[0] for s in states}
     return (letter(letters.pop()),) if len(letters) == 1 else tuple(states)
 
 

@@ -140,6 +140,25 @@ def unknown(what: str, given: object, known: Iterable[str]) -> str:
     return f"unknown {what} {shown!r}{hint}"
 
 
+def _in_cases(text: str) -> str:
+    """A formula's text with its pieces as derivations show them, inner ones first."""
+    while (start := text.rfind("Piecewise((")) >= 0:
+        cases, depth, begun = [], 0, start
+        for end in range(start + len("Piecewise"), len(text)):
+            depth += (text[end] in "([{") - (text[end] in ")]}")
+            if depth == 2 and text[end] == "(" and text[end - 1] in "( ":
+                begun = end + 1
+            if depth == 1 and text[end] == ")":
+                value, _, condition = text[begun:end].rpartition(", ")
+                cases.append(f"{value} otherwise" if condition == "True" else f"{value} if {condition}")
+            if depth == 0:
+                break
+        else:
+            return text
+        text = f"{text[:start]}{{{'; '.join(cases)}}}{text[end + 1 :]}"
+    return text
+
+
 def brief(formula: object, most: int = 120) -> str:
     """A formula as people can read it in a message: the middle left out where it is long, bound variables by their names.
 
@@ -152,8 +171,11 @@ def brief(formula: object, most: int = 120) -> str:
     '39*x**39 + 38*x**38 + 37*x … **2 + x (403 characters)'
     >>> brief(sp.Piecewise((0, sp.Symbol("x") <= 0), (sp.Symbol("x"), True)))
     'relu(x)'
+    >>> brief(sp.Piecewise((sp.exp(sp.Symbol("x")) - 1, sp.Symbol("x") <= 0), (sp.Symbol("x"), True)))
+    '{exp(x) - 1 if x <= 0; x otherwise}'
     """
     text = re.sub(r"Piecewise\(\(0, (.+?) <= 0\), \(\1, True\)\)", r"relu(\1)", readable(str(formula)))
+    text = _in_cases(text)
     if len(text) <= most:
         return text
     return f"{text[: 2 * most // 3]} … {text[-most // 6 :]} ({len(text)} characters)"

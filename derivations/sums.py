@@ -3,6 +3,7 @@ r"""A sum over the neurons of a layer, with the number of neurons a symbol."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
 import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
@@ -12,6 +13,9 @@ from derivations.binding import Binding, bound_symbols, opened, printed_symbols
 from derivations.errors import DerivationError, brief
 from derivations.piecewise import Piece, canonical, join, pieces
 from derivations.piecewise.cases import Encloses, enclosed, unfolded
+
+#: What counts neurons in sums, from the inside out.
+_INDICES = "jrp"
 
 
 def coordinates(count: int, taken: Iterable[sp.Basic] = ()) -> tuple[sp.Dummy, ...]:
@@ -46,6 +50,9 @@ class CoordinateSum(Encloses, Binding):
     >>> coordinate_sum(3 * x**2 + 1, (x,), n)
     n + 3*Sum_j(x_j**2)
     """
+
+    #: What stands below a state in equations: the time, or the layer.
+    moment: ClassVar[str] = "t"
 
     def __new__(cls, body: sp.Expr, bound: sp.Tuple, width: sp.Expr) -> CoordinateSum:  # noqa: D102
         body, given, width = sp.sympify(body), tuple(bound), sp.sympify(width)
@@ -120,15 +127,24 @@ class CoordinateSum(Encloses, Binding):
             and {e for e, _ in self.body.args} == {sp.S.Zero, sp.S.One}
         )
 
+    @property
+    def index(self) -> str:
+        """What counts the neurons: j, and further letters where sums are inside."""
+        inside = [node.index for node in self.body.atoms(CoordinateSum)]
+        return _INDICES[min(1 + max(map(_INDICES.index, inside)), len(_INDICES) - 1)] if inside else _INDICES[0]
+
     def generic(self, state: str = "x") -> sp.Expr:
-        """The summand at neuron j, for printing beside neuron i; a capital X has the index of a neuron where equations have it."""
-        inputs = self.bound_symbols
-        alone = "X^j" if state == "X" else f"{state}_j"
-        names = [f"{state}_j^{a}" for a in range(1, len(inputs) + 1)] if len(inputs) > 1 else [alone]
+        """The summand at one neuron, for printing beside neuron i; a capital X has the indices that equations have, a time below."""
+        inputs, j = range(1, len(self.bound_symbols) + 1), self.index
+        if state == "X":
+            above = [f"{{{j},{a}}}" for a in inputs] if len(inputs) > 1 else [j]
+            names = [f"X_{self.moment}^{one}" for one in above]
+        else:
+            names = [f"{state}_{j}^{a}" for a in inputs] if len(inputs) > 1 else [f"{state}_{j}"]
         return self.at(printed_symbols(names, self))
 
     def printed(self, state: str = "x") -> tuple[sp.Expr, sp.Basic | None]:
-        """The summand at neuron j, and the condition on j outside of which it is 0, or None."""
+        """The summand at one neuron, and the condition on it outside of which it is 0, or None."""
         body = self.generic(state)
         if isinstance(body, sp.Piecewise) and len(body.args) == 2 and sp.S.Zero in (body.args[0][0], body.args[1][0]):
             (first, condition), (second, _) = body.args
@@ -147,18 +163,18 @@ class CoordinateSum(Encloses, Binding):
         if condition is not None:
             where = printer._print(condition)
             return (
-                rf"\#\left\{{j : {where}\right\}}"
+                rf"\#\left\{{{self.index} : {where}\right\}}"
                 if body == 1
-                else rf"\sum_{{j \le {n} : {where}}} {printer._print(body)}"
+                else rf"\sum_{{{self.index} \le {n} : {where}}} {printer._print(body)}"
             )
         inner = printer._print(body)
-        return rf"\sum_{{j=1}}^{{{n}}} " + (rf"\left({inner}\right)" if isinstance(body, sp.Add) else inner)
+        return rf"\sum_{{{self.index}=1}}^{{{n}}} " + (rf"\left({inner}\right)" if isinstance(body, sp.Add) else inner)
 
     def _sympystr(self, printer: Printer) -> str:
         body, condition = self.printed(_state(printer))
         if condition is not None and body == 1:
-            return f"Count_j({printer._print(condition)})"
-        return f"Sum_j({printer._print(body if condition is None else self.generic(_state(printer)))})"
+            return f"Count_{self.index}({printer._print(condition)})"
+        return f"Sum_{self.index}({printer._print(body if condition is None else self.generic(_state(printer)))})"
 
 
 def _state(printer: Printer) -> str:

@@ -2,6 +2,7 @@ r"""Explaining a limit: the equations of neurons, of second moments at infinite 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import comb, isqrt
 
 import sympy as sp
@@ -98,7 +99,7 @@ def _driven(limit: Limit, recipe: Recipe) -> Words:
 def neuron_lines(limit: Limit, recipe: Recipe) -> tuple[Line, ...]:
     """The equations of one neuron, for the first two inputs, or those of all neurons."""
     if _of_all(limit, recipe):
-        return limit.lines
+        return _with_neurons_above(limit, recipe)
     if isinstance(limit, NeuronDiffusion):
         m = min(limit.inputs, 2)
         return of_neuron(
@@ -107,6 +108,20 @@ def neuron_lines(limit: Limit, recipe: Recipe) -> tuple[Line, ...]:
     m = min(len(limit.states), 2)
     noise = limit.covariance if isinstance(limit, Flow) else sp.Matrix(m, m, limit.entry)
     return of_neuron(limit.drift[:m, :], noise[:m, :m], limit.states[:m], recipe.width, _root)
+
+
+def _with_neurons_above(limit: Limit, recipe: Recipe) -> tuple[Line, ...]:
+    """The equations of all neurons, which are called as in the recursion."""
+    places = [
+        (i + 1, *((a + 1,) if recipe.coordinates > 1 else ()))
+        for i in range(recipe.width)
+        for a in range(recipe.coordinates)
+    ]
+    inside = {x: indexed("X", (limit.time,), place) for x, place in zip(limit.states, places, strict=True)}
+    beside = {x: indexed("X", (), place) for x, place in zip(limit.states, places, strict=True)} | {
+        letter("x"): letter("X")
+    }
+    return tuple(replace(line.xreplace(inside), left=line.left.xreplace(beside)) for line in limit.lines)
 
 
 def _root(variance: sp.Expr, x: sp.Symbol) -> sp.Expr:

@@ -16,6 +16,7 @@ from derivations.language.statements import Back, Between, Mask, Matrix, Mean, M
 from derivations.notation.nodes import (
     Distribution,
     Juxtaposed,
+    Listed,
     Total,
     covariance_of,
     equals,
@@ -40,6 +41,8 @@ _LAWS = {
 _TAKEN = frozenset("BCELNPSVXY")
 #: How many angles are shown.
 _FEW_ANGLES = 16
+#: How many entries of one law stand in a line.
+_MOST_ENTRIES = 6
 #: A position, and an entry of a filter.
 _AT, _OFFSET = letter("alpha"), letter("r")
 
@@ -142,15 +145,34 @@ class _Recursion:
         terms = sp.Add.make_args(update) if rest.has(here) else (here, *rest.as_ordered_terms())
         return (
             Line(there, tuple(Term(term) for term in terms)),
-            *(self._line(s) for s in self.layer.statements),
+            *(self._line(s) for s in self.layer.statements if s.symbol not in self._same),
             *(equation(letter("theta"), a) for a in _angles(self.layer) if a.rows * a.cols <= _FEW_ANGLES),
-            *(line for w in self.matrices if not w.is_mean for line in self._laws(w)),
+            *_together([line for w in self.matrices if not w.is_mean for line in self._laws(w)]),
         )
+
+    @cached_property
+    def _same(self) -> dict[sp.Symbol, Statement]:
+        """Averages over one neuron of what a statement puts out, which are that: they need no letter."""
+        of = {s.symbol: s for s in self.layer.statements}
+        ones = (s for s in self.layer.statements if isinstance(s, Mean) and s.over.size == 1 and not s.pair)
+        return {s.symbol: of[s.body] for s in ones if s.body in of}
+
+    @cached_property
+    def _names(self) -> dict[sp.Symbol, str]:
+        """What averages are called where scores are among them: these Y, others s, numbered alike; given matrices over positions M."""
+        averages = [s for s in self.layer.statements if isinstance(s, Mean)]
+        names: dict[sp.Symbol, str] = {}
+        for called, some in (("Y", [s for s in averages if s.pair]), ("s", [s for s in averages if not s.pair])):
+            names |= {s.symbol: f"{called}_{k}" if k > 1 else called for k, s in enumerate(some, 1)}
+        given = [s.symbol for s in self.layer.statements if isinstance(s, Between)]
+        matrices = {symbol: f"M_{k}" if k > 1 else "M" for k, symbol in enumerate(given, 1)}
+        return {**(names if any(s.pair for s in averages) else {}), **matrices}
 
     def _value(self, s: Statement, neuron: str, position: sp.Expr = _AT) -> sp.Expr:
         """What a statement puts out, at a neuron, and at a position where these meet."""
+        s = self._same.get(s.symbol, s)
         one = isinstance(s, Mask) and s.each > 1  # a branch is dropped at all positions
-        name, at = s.symbol.name, (position,) if self.has_places and not one else ()
+        name, at = self._names.get(s.symbol, s.symbol.name), (position,) if self.has_places and not one else ()
         if isinstance(s, Matrix):
             own = _index(s.target.size, neuron)
             if s.weights.is_nothing:
@@ -254,6 +276,20 @@ class _Recursion:
             meant += [equation(indexed("Sigma", (), upper), matrix)] if matrix else []
         entries = (self._entry(w.name, at) for at in (("i", "j"), ("k", "l")))
         return [equation(covariance_of(*entries), Juxtaposed(variance, *factors)), *meant]
+
+
+def _together(laws: list[Line]) -> list[Line]:
+    """Laws of entries, those of one law in one line."""
+    found: dict[tuple[tuple[Term, ...], str, sp.Basic | None], list[sp.Basic]] = {}
+    for line in laws:
+        alone = None if line.relation == "~" else line.left
+        found.setdefault((line.terms, line.relation, alone), []).append(line.left)
+    rows = []
+    for (terms, relation, _), entries in found.items():
+        for first in range(0, len(entries), _MOST_ENTRIES):
+            some = entries[first : first + _MOST_ENTRIES]
+            rows.append(Line(some[0] if len(some) == 1 else Listed(*some), terms, relation))
+    return rows
 
 
 def _angles(layer: Program) -> list[sp.ImmutableMatrix]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.gaussian import SoftmaxMean
+from derivations.limits.gram import gram_matrix
 from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, expected, indexed, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, equation
@@ -23,18 +24,20 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
     of_forms = any(node.function is not None for node in nodes)
     if of_forms or len({node.args[3:] for node in nodes}) != 1 or len(tables) > _FEW or nodes[0].means:
         return lines, ()
-    names = {m: f"C_{k + 1}" if len(tables) > 1 else "C" for k, m in enumerate(tables)}
+    own = {m: _of_letter(m) for m in tables}
+    unnamed = [m for m in tables if not own[m]]
+    names = own | {m: f"C_{k + 1}" if len(unnamed) > 1 else "C" for k, m in enumerate(unnamed)}
     rule = {}
     for node in nodes:
         one, other = (indexed("a", (row + 1,)) for row in node.rows)
         rule[node] = expected(Juxtaposed(Transposed(one), letter(names[node.form]), other))
     first = nodes[0]
-    scores = covariance_of(indexed("Y", ("alpha", "beta")), indexed("Y", ("gamma", "delta")))
+    scores = covariance_of(*(indexed("Y", (), at) for at in (("alpha", "beta"), ("gamma", "delta"))))
     product = [indexed(names[first.queries], ("alpha", "gamma")), indexed(names[first.keys], ("beta", "delta"))]
     if first.angles.rows:  # the mean over pairs of neurons
         a, b, c, d = (indexed("theta", (), (at,)) for at in ("alpha", "beta", "gamma", "delta"))
         product.append(Angled(sp.cos(a - b - c + d)))
-    said = [equation(letter(name), matrix) for matrix, name in names.items()]
+    said = [equation(letter(names[matrix]), matrix) for matrix in unnamed]
     many = "Gaussian" if first.neurons == sp.oo else f"of {first.neurons} Gaussian queries and keys"
     words: Words = (
         " Here ",
@@ -49,3 +52,10 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
         words = (*words, ", with the mean over the pairs of neurons in angle brackets")
     shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
     return shown, (*words, ".")
+
+
+def _of_letter(matrix: sp.MatrixBase) -> str:
+    """The letter of a matrix whose entries are one letter with their places, such as the Gram matrix itself; else empty."""
+    stem = getattr(matrix[0, 0], "name", "").partition("_")[0]
+    m = matrix.rows
+    return stem if stem and matrix == gram_matrix(m, stem) else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import sympy as sp
 
 from derivations.architectures.base import Recipe
+from derivations.binding import opened
 from derivations.explain.recursion import SMALL, generic_program
 from derivations.explain.shares import with_named_shares
 from derivations.language.statements import Back, Mask, Matrix, Mix
@@ -21,19 +23,32 @@ from derivations.notation.nodes import (
     Angled,
     Juxtaposed,
     Remainder,
+    Scripted,
+    Transposed,
     covariance_of,
     expected,
     indexed,
     letter,
 )
 from derivations.notation.steps import Line, Step, Term
+from derivations.sums import CoordinateSum
 from derivations.symbols import step
 
 _DELTA = letter("Delta")
+#: The state that is given.
+_X = indexed("X", ("ell",))
 #: What a head of attention puts out has as its covariance, given its shares.
-_FORM = Juxtaposed(
-    Juxtaposed(indexed("a", (letter("alpha"),), (letter("T"),)), letter("S")), indexed("a", (letter("gamma"),), ())
-)
+_FORM = Juxtaposed(Transposed(indexed("a", ("alpha",))), letter("S"), indexed("a", ("gamma",)))
+
+
+class GivenSum(CoordinateSum):
+    """A sum over the neurons of the layer that is given."""
+
+    moment = r"\ell"
+
+    def _changed(self, change: Callable[[sp.Basic], sp.Basic]) -> sp.Expr:
+        function = opened(sp.Lambda(tuple(self.bound_symbols), self.body))
+        return GivenSum(change(function.expr), function.variables, change(self.width))
 
 
 def _shown_pairs(count: int, size: int) -> list[tuple[int, int]]:
@@ -70,13 +85,13 @@ class ShownMoments:
     @cached_property
     def _names(self) -> dict[sp.Basic, sp.Basic]:
         """What the drawn numbers of a generic neuron are called."""
-        program, several = self.layer.program, len(self.layer.states) > 1
+        program = self.layer.program
         alone = sum(isinstance(s, Matrix) and not s.weights.is_mean for s in program.statements) == 1
         names: dict[sp.Basic, sp.Basic] = {}
         for v, (of, c) in self.layer.expansion.origin.items():
-            above = () if c is None or not several else (sp.Integer(c + 1),)
+            above = () if c is None else self._place(c)
             if isinstance(of, Mask | Mix):
-                names[v] = indexed(of.symbol.name, (), above)
+                names[v] = indexed(of.symbol.name, (), above[-1:] if of.over is None else above)
             elif isinstance(of, Back):
                 names[v] = indexed("v", (letter(of.weights.name),), above)
             elif isinstance(of, Matrix):
@@ -91,6 +106,12 @@ class ShownMoments:
                 for (i, j), form in head.forms.items()
             }
         return names
+
+    def _place(self, c: int) -> tuple[str | sp.Integer, ...]:
+        """The upper indices of one of several coordinates: a neuron, where there are some, and which input or position."""
+        if len(self.layer.states) == 1:
+            return ()
+        return (*(() if self.layer.program.neurons.size == 1 else ("i",)), sp.Integer(c + 1))
 
     @property
     def _heads(self) -> list[AttentionDraw]:
@@ -109,6 +130,12 @@ class ShownMoments:
         averages = {node: Angled(node.body.xreplace(self._names)) for node in sums.atoms(LayerAverage)}
         return sums.xreplace(averages).xreplace(self._names)
 
+    @cached_property
+    def _own(self) -> dict[sp.Basic, sp.Basic]:
+        """The coordinates of the neuron whose increment is shown."""
+        alone = () if self.layer.program.neurons.size == 1 else ("i",)
+        return {x: indexed("X", ("ell",), self._place(c) or alone) for c, x in enumerate(self.layer.states)}
+
     def drift(self, a: int) -> sp.Expr:
         """The mean of a coordinate's increment."""
         return self._at(self.layer.drift(a))
@@ -126,7 +153,7 @@ class ShownMoments:
         for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
             for i, j in _shown_pairs(len(draw.variables), len(self.layer.states)):
                 names = (self._names[draw.variables[k]] for k in (i, j))
-                lines.append(Line(covariance_of(*names, letter("X")), self._leading(draw.covariance[j, i])))
+                lines.append(Line(covariance_of(*names, _X), self._leading(draw.covariance[j, i])))
         averaged = any(term.coefficient.has(Angled) for line in lines for term in line.terms)
         gaussian = all(s.weights.is_gaussian for s in self.layer.program.statements if isinstance(s, Matrix))
         what = "inputs" if not self.recipe.positions else "positions" if self.recipe.inputs == 1 else "coordinates"
@@ -157,7 +184,7 @@ class ShownMoments:
                 ", with averages over the neurons that a matrix reads in angle brackets," if averaged else "",
                 " is",
             ),
-            tuple(lines),
+            tuple(_given(line, self._own) for line in lines),
             (
                 (
                     "A linear combination of independent Gaussians is Gaussian. Its variance is the sum of squared coefficients times "
@@ -181,17 +208,17 @@ class ShownMoments:
         return (first,) if len(orders) == 1 else (first, Term(Remainder("o", power)))
 
     def _increment(self) -> Step:
-        several = len(self.layer.states) > 1
-        names = [indexed(_DELTA, (), (sp.Integer(a + 1),)) if several else _DELTA for a in range(self.size)]
+        places = map(self._place, range(self.size))
+        names = [indexed(_DELTA, (), place) if place else _DELTA for place in places]
         orders = [(k, c) for k, c in enumerate(self.layer.expansion.increment[0][1:], 1) if c != 0]
         lines = [
             Line(names[0], tuple(Term(self._at(c), step ** sp.Rational(k, self.layer.root)) for k, c in orders)),
-            Line(expected(names[0], letter("X")), _to_second_order(self.drift(0))),
+            Line(expected(names[0], _X), _to_second_order(self.drift(0))),
         ]
         for b, other in enumerate(names):
-            left = covariance_of(names[0], other, letter("X"))
+            left = covariance_of(names[0], other, _X)
             lines.append(Line(left, _to_second_order(self.covariance(0, b))))
-        shown, shares = with_named_shares(tuple(lines))
+        shown, shares = with_named_shares(tuple(_given(line, self._own) for line in lines))
         return Step(
             "Increment and its conditional moments",
             (
@@ -231,6 +258,27 @@ class ShownMoments:
             "At ε = 0 the layer projects the state, and so the next layer projects what this one adds: the increment is that of the layer "
             "followed by its projection. ",
         )
+
+
+def _given(line: Line, own: dict[sp.Basic, sp.Basic]) -> Line:
+    """A line with the states of the given layer: those of one neuron i, those in sums, and those in averages, which are over j."""
+    parts = sp.Tuple(*(term.coefficient for term in line.terms))
+    made: dict[sp.Basic, sp.Expr] = {}  # inner ones first
+    for node in sorted(parts.atoms(CoordinateSum), key=lambda node: len(node.atoms(CoordinateSum))):
+        made[node] = GivenSum(node.body.xreplace(made), sp.Tuple(*node.bound_symbols), node.width)
+    others = {x: _beside(name) for x, name in own.items()}
+    for node in sorted(parts.atoms(Angled), key=lambda node: len(node.atoms(Angled))):
+        body = node.args[0].xreplace({**others, **made})
+        made[node] = Angled(body.xreplace({name: _beside(name) for name in body.atoms(Scripted)}))
+    return line.xreplace({**own, **made})
+
+
+def _beside(name: sp.Basic) -> sp.Basic:
+    """The same of a neuron j in place of i, where there is also an input or a position; else of any."""
+    stem, below, above = name.args
+    if not above or above[0] != letter("i"):
+        return name
+    return Scripted(stem, below, sp.Tuple(letter("j"), *above[1:]) if len(above) > 1 else sp.Tuple())
 
 
 def _to_second_order(coefficient: sp.Expr) -> tuple[Term, ...]:

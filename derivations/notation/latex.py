@@ -54,6 +54,7 @@ class Printer(PatternPrinter, LatexPrinter):
         "ProbabilityOf": "P(«0»)",
         "TransitionDensity": r"p_{«0»}(«1» \mid «2»)",
         "Distribution": r"«0»\left(«1+»\right)",
+        "Listed": "«0+»",
         "Angled": r"\left\langle «0» \right\rangle",
         "Transposed": r"«0»^\top",
         "Norm": r"\|«0»\|",

@@ -107,6 +107,10 @@ class Juxtaposed(Notation):
     precedence = PRECEDENCE["Mul"]
 
 
+class Listed(Notation):
+    """Several things with commas between them."""
+
+
 class Angled(Notation):
     r"""An average :math:`\langle b \rangle` over hidden neurons."""
 

@@ -19,7 +19,7 @@ Words: TypeAlias = tuple[str | sp.Basic, ...]
 
 _NAMES = "alpha beta gamma delta epsilon zeta eta theta kappa mu nu xi rho sigma tau phi chi psi omega"
 GREEK = dict(zip(_NAMES.split(), "αβγδεζηθκμνξρστφχψω", strict=True)) | {
-    "varepsilon": "ε", "varphi": "φ", "lamda": "λ", "lambda": "λ", "Lambda": "Λ", "Delta": "Δ", "Theta": "Θ", "Sigma": "Σ", "ell": "l",
+    "varepsilon": "ε", "varphi": "φ", "lamda": "λ", "lambda": "λ", "Lambda": "Λ", "Delta": "Δ", "Theta": "Θ", "Sigma": "Σ", "Phi": "Φ", "ell": "l",
 }  # fmt: skip
 
 
@@ -80,6 +80,7 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         "ProbabilityOf": "P(«0»)",
         "TransitionDensity": "p_«0»(«1» | «2»)",
         "Distribution": "«0»(«1+»)",
+        "Listed": "«0+»",
         "Angled": "<«0»>",
         "Transposed": "«0»ᵀ",
         "Norm": "‖«0»‖",
@@ -95,7 +96,7 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return str(self._print(item) if isinstance(item, CoordinateSum) else super().parenthesize(item, level, strict))
 
     def _print_Symbol(self, expr: sp.Symbol) -> str:
-        name = re.sub(r"[\\{}]", "", expr.name)
+        name = re.sub(r"\{([^{},]*)\}", r"\1", expr.name.replace("\\", ""))
         return re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), name)
 
     _print_Dummy = _print_Symbol

@@ -3,14 +3,17 @@ r"""A derivation as a page of a paper: theorem, proof, and the figure of an expe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from derivations.notation.citations import Source, thebibliography
-from derivations.notation.latex import escaped, fitting, heading, labels, line_rows, numbered, sentence
+from derivations.notation.latex import LONGEST, escaped, fitting, heading, labels, line_rows, numbered, sentence
 from derivations.notation.steps import Line, Step
-from derivations.notation.typeset import PAGE, typeset_width
+from derivations.notation.typeset import PAGE, size_of, typeset_width
 
 #: Width up to which a line of mathematics stands inside a sentence, in tenths of a point.
 _INLINE = 3500
+#: Lines of a result beyond which short ones stand two in a row.
+_MANY = 6
 
 
 def document(
@@ -38,10 +41,10 @@ def document(
     setting = [given, *(step for step in rest if step.is_setting)]
     parts = [
         _HEAD,
-        f"\\begin{{document}}\n\\subsection*{{{heading(title)}}}\n",
+        f"\\newcommand{{\\sheet}}{{%\n\\subsection*{{{heading(title)}}}\n",
         "\\begin{theorem}",
         *(_part(step, label[id(step)], paired=True) for step in setting),
-        *(_part(step, label[id(step)]) for step in results),
+        *(_part(step, label[id(step)], paired=len(step.lines) > _MANY) for step in results),
         "\\end{theorem}\n",
         "{\\small\n\\begin{proof}",
         "\n\n".join(_argument(step, label[id(step)]) for step in rest if not step.is_setting),
@@ -55,11 +58,11 @@ def document(
     )
     if figure is not None:  # the sources stand beside it
         cited = (
-            "\\begin{figure}[!ht]\n\\begin{minipage}{0.27\\textwidth}\n"
-            f"\\includegraphics[width=\\textwidth,height=36mm,keepaspectratio]{{\\detokenize{{{figure}}}}}\n\\caption{{{escaped(caption)}}}\n"
-            f"\\end{{minipage}}\\hfill\n\\begin{{minipage}}{{0.69\\textwidth}}\n{cited}\\end{{minipage}}\n\\end{{figure}}\n"
+            "\\noindent\\begin{minipage}{0.27\\textwidth}\n"
+            f"\\includegraphics[width=\\textwidth,height=36mm,keepaspectratio]{{\\detokenize{{{figure}}}}}\n\\figurecaption{{{escaped(caption)}}}\n"
+            f"\\end{{minipage}}\\hfill\n\\begin{{minipage}}{{0.69\\textwidth}}\n{cited}\\end{{minipage}}\n"
         )
-    return "\n".join([*parts, cited, "\\end{document}\n"])
+    return "\n".join([*parts, f"{cited}}}\n", "\\begin{document}\n\\onepage{100}\n\\end{document}\n"])
 
 
 _HEAD = r"""% for its references run pdflatex twice
@@ -75,7 +78,15 @@ _HEAD = r"""% for its references run pdflatex twice
 \setlength{\emergencystretch}{3em}
 \setlength{\jot}{1pt}
 \AtBeginDocument{\abovedisplayskip=4pt plus 2pt \belowdisplayskip=4pt plus 2pt \abovedisplayshortskip=2pt \belowdisplayshortskip=3pt}
-\allowdisplaybreaks"""
+\allowdisplaybreaks
+\makeatletter\newcommand{\figurecaption}{\def\@captype{figure}\caption}\makeatother
+% \onepage{100} sets \sheet, defined below, in so many percent of its size, smaller until it fits one page; below 70 it takes several pages
+\newsavebox{\fitted}
+\newcommand{\anew}{\setcounter{theorem}{0}\setcounter{equation}{0}\setcounter{figure}{0}}
+\newcommand{\onepage}[1]{\anew\sbox{\fitted}{\begin{minipage}[t]{\dimexpr\textwidth*100/#1\relax}\parindent=15pt \sheet\end{minipage}}%
+  \ifdim\dimexpr(\ht\fitted+\dp\fitted)*#1/100\relax>\textheight
+    \ifnum#1>70 \onepage{\numexpr#1-5\relax}\else\anew\sheet\fi
+  \else\noindent\resizebox{\textwidth}{!}{\usebox{\fitted}}\fi}"""
 
 
 def _part(step: Step, label: str, paired: bool = False) -> str:
@@ -85,14 +96,33 @@ def _part(step: Step, label: str, paired: bool = False) -> str:
 
 
 def _in_pairs(lines: tuple[Line, ...], label: str) -> str:
-    """Lines as one display of two columns, where they are so short."""
+    """Lines as one display, short ones that follow each other in two columns."""
     parts = [line_rows(line) for line in lines]
-    halves = [typeset_width(f"{left} {relation} {rows[0]}") for left, relation, rows in parts]
-    if any(len(rows) > 1 for *_, rows in parts) or max(halves[::2]) + max(halves[1::2], default=PAGE) > 9 * PAGE // 10:
+    blocks = [list(some) for _, some in groupby(parts, _is_short)]
+    if sum(len(rows) for *_, rows in parts) > 2 * LONGEST or any(
+        size_of([(a, b) for a, _, b in some]) for some in blocks
+    ):
         return numbered(lines, label)
-    cells = [f"{left} &{relation} {rows[0]}" for left, relation, rows in parts]
-    rows = " \\\\\n".join(" &\\qquad ".join(cells[k : k + 2]) for k in range(0, len(cells), 2))
-    return f"\\begin{{equation}}\\label{{{label}}}\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n\\end{{equation}}"
+    shown = [_columns(some, _is_short(some[0])) for some in blocks]
+    whole = shown[0] if len(shown) == 1 else "\\begin{gathered}\n" + " \\\\\n".join(shown) + "\n\\end{gathered}"
+    return f"\\begin{{equation}}\\label{{{label}}}\n{whole}\n\\end{{equation}}"
+
+
+def _is_short(part: tuple[str, str, list[str]]) -> bool:
+    """Whether a line has one row, of a left side and a right one with which half a page has room for others."""
+    left, _, rows = part
+    return len(rows) == 1 and typeset_width(left) <= PAGE // 8 and typeset_width(rows[0]) <= 3 * PAGE // 8
+
+
+def _columns(parts: list[tuple[str, str, list[str]]], short: bool) -> str:
+    if short:
+        cells = [f"{left} &{relation} {rows[0]}" for left, relation, rows in parts]
+        rows = [" &\\qquad ".join(cells[k : k + 2]) for k in range(0, len(cells), 2)]
+    else:
+        rows = [
+            " \\\\\n  &\\quad ".join([f"{left} &{relation} {first}", *more]) for left, relation, (first, *more) in parts
+        ]
+    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
 def _argument(step: Step, label: str) -> str:

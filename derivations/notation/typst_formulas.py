@@ -43,7 +43,7 @@ _PATTERNS = {
     "DifferentialOf": "dif «0»", "Rate": "dif «0» \\/ dif «1»", "DerivativeOf": "frac(dif, dif «1») «0»",
     "Partial": "partial_(«0»)", "Variation": "dif [«0», «1»]_(«2»)", "Expectation": "EE[«0»«1? | »]", "Variance": 'op("Var")[«0»«1? | »]',
     "Covariance": 'op("Cov")[«0»«1? | »]', "ProbabilityOf": "P(«0»)", "TransitionDensity": "p_(«0»)(«1» | «2»)",
-    "Distribution": "«0»(«1+»)", "Angled": "chevron.l «0» chevron.r", "Transposed": "«0»^top", "Norm": "norm(«0»)",
+    "Distribution": "«0»(«1+»)", "Listed": "«0+»", "Angled": "chevron.l «0» chevron.r", "Transposed": "«0»^top", "Norm": "norm(«0»)",
     "Remainder": "«0»(«1»)", "EvaluatedAt": "lr(«0» |)_(«1»)",
 }
 #: Those of them after which a power would belong to the last factor only, or stand at the wrong place.
@@ -90,7 +90,7 @@ class TypstPrinter(PatternPrinter, Printer):
         text = _word(stem) + "'" * (len(name) - len(name.rstrip("'")))
         for mark, indices in (("_", below), ("^", above)):
             if indices:
-                text += f"{mark}({' '.join(map(_index, indices))})"
+                text += f"{mark}({' '.join(', '.join(map(_index, index.split(','))) for index in indices)})"
         return text
 
     _print_Dummy = _print_Symbol
@@ -272,13 +272,11 @@ class TypstPrinter(PatternPrinter, Printer):
     def _print_CoordinateSum(self, expr: Any) -> str:
         summand, condition = expr.printed("X")
         if condition is None:
-            return (
-                f"sum_(j = 1)^({self._print(expr.width)}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
-            )
+            return f"sum_({expr.index} = 1)^({self._print(expr.width)}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
         where = self._print(condition)
         if summand == 1:
-            return f"\\#{{j : {where}}}"
-        return f"sum_(j <= {self._print(expr.width)} : {where}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
+            return f"\\#{{{expr.index} : {where}}}"
+        return f"sum_({expr.index} <= {self._print(expr.width)} : {where}) {self.parenthesize(summand, PRECEDENCE['Mul'], strict=True)}"
 
     def _print_Average(self, expr: Any) -> str:
         return f"chevron.l {self._print(expr.body)} chevron.r"

@@ -88,6 +88,7 @@ DESCRIPTIONS = (
 UNPRINTED = {"IteratedIntegral"}
 #: Nodes that no user meets: bases, and what a target's rewriting makes just before it prints.
 INTERNAL = {
+    "GivenSum",
     "Binding",
     "GaussianMean",
     "Semidefinite",

@@ -194,11 +194,11 @@ def test_names_of_matrices_are_kept_whole():
     text = " ".join(str(derived(CASES["program"])).split())
     for wanted in (
         "u_{W_1}^i = Sum_j W_{1,i,j} 2*d_2^j*u_{W_11}^j + b_i^{W_1}",
-        "Cov[u_{W_11}^1, u_{W_11}^2 | X] = 3 + Sum_j(X_j^1*X_j^2)/n",
-        "Cov[u_{W_1}^1, u_{W_1_2}^1 | X] = 2*<d_2^1*(u_{W_11}^1)**2> + 2",
+        "Cov[u_{W_11}^{i,1}, u_{W_11}^{i,2} | X_l] = 3 + Sum_j(X_l^{j,1}*X_l^{j,2})/n",
+        "Cov[u_{W_1}^{i,1}, u_{W_1_2}^{i,1} | X_l] = 2*<d_2^{j,1}*(u_{W_11}^{j,1})**2> + 2",
         "b_i^{W_1} ~ N(0, 2)",
         "d_2^i ~ Bernoulli(1/2)",
-        "Δ^1 = (u_{W_1}^1 + u_{W_1_2}^1) ε",
+        "Δ^{i,1} = (u_{W_1}^{i,1} + u_{W_1_2}^{i,1}) ε",
     ):
         assert wanted in text, wanted
 
@@ -224,7 +224,7 @@ def test_a_flow_of_neurons_names_neurons_and_no_inputs():
     layer = parse_layer("x + A(relu(x), mean=1)/L")
     said = str(derive(Network(layer, width=3)))
     for k in (1, 2, 3):
-        assert f"dx_{k}/dt" in said
+        assert f"dX^{k}/dt" in said
     assert "d[X" not in said
     assert "X_i^2" not in said
     assert "Sum_j" in str(derive(Network(layer, width=width)))

@@ -1,5 +1,7 @@
 """One letter means one thing on a page, no index is both free and summed, and lines fit on a page."""
 
+import re
+
 import pytest
 import sympy as sp
 
@@ -10,6 +12,7 @@ from derivations import (
     Network,
     ResNet,
     ShrinkingResNet,
+    TransformerBlock,
     Weights,
     derive,
     epsilon,
@@ -47,7 +50,7 @@ def widest(step):
 
 def test_a_softmax_is_summed_over_an_index_of_its_own():
     said = recursion(AttentionBlock(width=n, positions=2))
-    assert "a^αβ = exp(s^αβ)/(Sum_γ exp(s^αγ))" in said
+    assert "a^αβ = exp(Y^αβ)/(Sum_γ exp(Y^αγ))" in said
     assert "X_{l+1}^iα = X_l^iα + u_O^iα/sqrt(L)" in said
     assert "at each of 2 positions" in said
 
@@ -72,7 +75,11 @@ def test_the_state_has_one_letter_on_both_sides(recipe):
     assert "x_j" not in str(d)
     assert "x_{j}" not in d.latex()
     assert "x_(j)" not in d.typst()
-    assert "X_j^" in str(d) or "X^j" in str(d)
+    given = next(s for s in d.steps if s.name == "Pre-activations given the state")
+    assert "X_l^j" in document("", (given,)) or "X_l^{j,2}" in document("", (given,))
+    limit = next(s for s in d.steps if s.name.startswith("Limit"))
+    assert "X_t^j" in document("", (limit,)) or "X_t^{j,2}" in document("", (limit,))
+    assert not re.search(r"X_[ij]|X\^j", str(d))
     assert "x_j" in str(d.limit.covariance[0, 0])  # the control: in SymPy's own text it is the symbol of the result
 
 
@@ -90,6 +97,47 @@ def test_lines_that_are_too_wide_get_letters_for_their_parts(name):
         for _ in rule:  # a letter may stand inside what another one means
             rule = {letter: part.xreplace(rule) for letter, part in rule.items()}
         assert tuple(line.xreplace(rule) for line in after.lines[: len(before.lines)]) == before.lines
+
+
+def test_a_sum_inside_a_sum_has_an_index_of_its_own():
+    """Both were over j, so that j was free in one and summed in the other."""
+    d = derive(Network("x + eps*A(relu(x - average(x)))", width=3))
+    assert "Sum_r({0 if X_t^r <= Sum_j(X_t^j)/3; X_t^r otherwise})" in " ".join(str(d.limit).split())
+    assert r"\#\left\{r : X^{r}_{t} > \frac{\sum_{j=1}^{3} X^{j}_{t}}{3}\right\}" in d.limit._repr_latex_()
+
+
+def test_scores_are_called_alike_where_they_are_defined_and_where_their_law_is():
+    said = " ".join(str(derive(TransformerBlock(relu, width=n, positions=2))).split())
+    assert "s^α = 1/n Sum_j (X_l^jα)**2" in said
+    assert "Y^αβ = 1/sqrt(n) Sum_j u_K^jβ*u_Q^jα" in said
+    assert "Cov[Y^αβ, Y^γδ] = C_αγ C_βδ" in said
+    assert "s_2^α = 1/n Sum_j (X_l^jα + u_O^jα/sqrt(L))**2" in said
+
+
+def test_shares_of_the_gram_matrix_itself_need_no_second_letter():
+    """C was the matrix of sums in one step and V in the next."""
+    said = " ".join(str(derive(AttentionBlock(width=n, positions=2))).split())
+    assert "E[dV_11 | V] = E[a_1ᵀ V a_1] dt" in said
+    assert "Cov[Y^αβ, Y^γδ] = V_αγ V_βδ" in said
+
+
+def test_what_is_averaged_over_neurons_is_not_that_of_neuron_i():
+    """The index i stood inside the average and beside it."""
+    d = derive(Network("layer_norm(x + eps*A(gelu(B(x))))", width=3))
+    said = " ".join(str(d).split())
+    assert "<X_l*u_A>*X_l^i" in said
+    assert "E[dX^1 | X] = " in said  # all neurons together, called as in the recursion
+    assert "X_t^1" in said
+    assert "x_1" not in said
+    said = " ".join(str(derive(AttentionBlock(width=n, positions=2, masked=True))).split())
+    assert "Cov[u_O^{i,1}, u_O^{i,2} | X_l] = <m^{j,1}*m^{j,2}>" in said
+    assert "M^αβ = {1 if α >= β; 0 otherwise}" in said
+
+
+def test_weights_of_one_law_stand_in_one_line():
+    said = recursion(MLPBlock(relu, width=n, experts=2))
+    assert "W_ij^B1, W_ij^B2, W_j^R1, W_j^R2 ~ N(0, 1/n)" in said
+    assert "softmax(u_R1 | u_R2)*u_A1^i" in said
 
 
 def test_lines_that_fit_stay_as_they_are():

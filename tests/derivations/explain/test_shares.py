@@ -34,7 +34,7 @@ def test_turned_scores_say_by_which_angles():
         "R turns neurons in pairs, as many of each kind f, by the angle θ_f^β less θ_f^α.",
         "Sum_j Sum_k u_Q^jα R_jk^αβ u_K^kβ",
         "θ = [[0, 1], [0, 1/10]]",
-        "C_αγ C_βδ <cos(θ^α - θ^β + θ^δ - θ^γ)>",
+        "K_αγ K_βδ <cos(θ^α - θ^β + θ^δ - θ^γ)>",
         "shows, with the mean over the pairs of neurons in angle brackets.",
     ):
         assert words in said

@@ -147,6 +147,7 @@ NOTATION = {
     "Distribution": n.Distribution("Bernoulli", sp.Rational(1, 2)),
     "Total": n.Total(x + y, sp.Symbol("j"), width, (sp.Symbol("d"),)),
     "Juxtaposed": n.Juxtaposed(x + y, sp.sqrt(y), n.Word("in law")),
+    "Listed": n.Listed(x, x + y),
     "Angled": n.Angled(x**2),
     "Transposed": n.Transposed(x),
     "Norm": n.Norm(x) ** 2,
@@ -184,7 +185,7 @@ FORMULAS = {
     sp.log(x) ** 2: "log(x)^(2)",
     sp.Interval.Lopen(0, 1): "lr(( 0, 1 ])",
     sp.And(x > 0, y <= 1): "y <= 1 and x > 0",
-    coordinate_sum(x**2, (x,), width) ** 2: "(sum_(j = 1)^(n) (X^(j))^(2))^(2)",
+    coordinate_sum(x**2, (x,), width) ** 2: "(sum_(j = 1)^(n) (X_(t)^(j))^(2))^(2)",
 }
 
 

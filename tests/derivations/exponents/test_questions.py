@@ -149,5 +149,5 @@ def test_attention_in_a_regime_is_said_with_names():
     said = str(scalings(AttentionBlock(width=8, positions=3)))
     regime = said[said.index("Regime 1") : said.index("Elsewhere")]
     assert "its variance = ε**2*E[a_1ᵀ C a_1]" in regime
-    assert regime.count("Sum_j(X_j^1*X_j^2)") == 2  # in the matrix C alone, which is symmetric
+    assert regime.count("Sum_j(X_t^{j,1}*X_t^{j,2})") == 2  # in the matrix C alone, which is symmetric
     assert "a_α is the softmax of row α" in " ".join(regime.split())

@@ -262,16 +262,16 @@ def test_errors_call_numbers_by_their_statements(inputs):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (lambda x: x - epsilon**2 * A.T(sp.tanh(A(x))), "Cov[v_A^1, v_A^1 | X] = <tanh(u^1)**2>"),
-        (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X] = 2"),
-        (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(C(x)), "Cov[b_A, b_A | X] = 2"),
-        (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^1, Δ^2 | X]"),
-        (lambda x: x + epsilon * attention(A(x), C(x), Weights("D")(x)), "Cov[m^1, m^2 | X] = Phi^{1,2}"),
+        (lambda x: x - epsilon**2 * A.T(sp.tanh(A(x))), "Cov[v_A^{i,1}, v_A^{i,1} | X_l] = <tanh(u^{j,1})**2>"),
+        (lambda x: x + epsilon * Weights("A", law="rademacher", bias_variance=2)(x), "Cov[b, b | X_l] = 2"),
+        (lambda x: x + epsilon * Weights("A", law="orthogonal", bias_variance=2)(C(x)), "Cov[b_A, b_A | X_l] = 2"),
+        (lambda x: x + epsilon * dropout(A(relu(x)), 0.5, shared=True), "Cov[Δ^{i,1}, Δ^{i,2} | X_l]"),
+        (lambda x: x + epsilon * attention(A(x), C(x), Weights("D")(x)), "Cov[m^{i,1}, m^{i,2} | X_l] = Φ^{1,2}"),
     ],
     ids=["transpose", "bias apart", "two matrices", "shared mask", "softmax"],
 )
 def test_every_statement_that_draws_is_explained(layer, said):
-    positions = 2 if "Phi" in said else ()
+    positions = 2 if "Φ" in said else ()
     assert said in str(derive(Network(layer, width=2, inputs=1 if positions else 2, positions=positions)))
 
 

@@ -99,7 +99,7 @@ def test_targets_formats_and_derivatives_agree():
     assert exact > 0.1
     assert read_source(sp.srepr(formula)) == formula
     (noise,) = d.limit.neuron_covariance
-    assert "Cov[Δ, Δ | X]" in str(d)
+    assert "Cov[Δ, Δ | X_l]" in str(d)
     for text in (plain.plain(noise), latex.latex(noise), typst.typst(noise)):
         assert "otherwise" in text or "cases" in text
 

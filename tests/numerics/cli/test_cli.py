@@ -378,7 +378,7 @@ def test_no_option_of_a_recipe_is_one_of_a_command():
         ("x + eps*A(x, row_covariance=[[1, 1/2], [1/2, 1]])", ["--width", "2"], "A_ij"),
         ("x + eps*W(relu(x), filter=3, padding=zeros)", ["--width", "2", "--positions", "4"], "W_ij^r ~ N(0, 1/6)"),
         ("x + eps*W(x, filter=(3, 1), padding=reflect)", ["--width", "2", "--positions", "3x2"], "X_l^{j,α+r}"),
-        ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β X_l^iβ*c^αβ"),
+        ("x + eps*A(mixed([[0, 1], [1, 0]], x))", ["--width", "2", "--positions", "2"], "m^iα = Sum_β M^αβ*X_l^iβ"),
         ("x + eps*A(x, variance=n)", ["--width", "5"], "A_ij ~ N(0, 1)"),
         ("W(x - average(x))", ["--order", "joint", "--depth-rate", "1"], "depth and width together"),
         ("x + eps*W(x)", ["--order", "joint", "--depth-rate", "1", "--rate", "1/2"], "dV/dt = V"),
