@@ -54,8 +54,7 @@ def _decimal(number: sp.Float) -> sp.Rational:
             repr(float(number))
         )  # Python's own shortest decimal, also of a number below the normal range
     fewest, most = mpmath.libmp.prec_to_dps(number._prec), mpmath.libmp.repr_dps(number._prec)
-    for digits in range(max(fewest - 1, 1), most + 1):
-        text = mpmath.libmp.to_str(number._mpf_, digits)
-        if mpmath.libmp.from_str(text, number._prec, "n") == number._mpf_:
-            return sp.Rational(text)
-    raise ArithmeticError(f"{most} digits do not give {number} back at {number._prec} bits")
+    texts = (mpmath.libmp.to_str(number._mpf_, digits) for digits in range(max(fewest - 1, 1), most))
+    same = (text for text in texts if mpmath.libmp.from_str(text, number._prec, "n") == number._mpf_)
+    # the most digits always do: neighbours of b bits are further apart than decimals of 1 + ⌈b log₁₀2⌉ digits
+    return sp.Rational(next(same, mpmath.libmp.to_str(number._mpf_, most)))

@@ -133,7 +133,7 @@ def solve_flow(
     start = np.atleast_1d(np.asarray(x0, dtype=float))
     if start.shape != (len(flow.states),) or not np.all(np.isfinite(start)):
         raise ValueError(f"the start must be {len(flow.states)} finite numbers {flow.states}, got {x0!r}")
-    if isinstance(t, bool) or not isinstance(t, float | int | np.number) or not 0 < float(t) < np.inf:
+    if not given.positive.holds(t):
         raise ValueError(f"the time t must be a positive finite number, got {t!r}")
 
     def integrated(points: int, end: float) -> Any:

@@ -21,10 +21,11 @@ _LARGEST = 10**12  # of what is counted: more layers, steps or samples do not en
 
 
 class Rule(NamedTuple):
-    """What a value must be, in words, and whether it is."""
+    """What a value must be, in words, whether it is, and how the function gets it."""
 
     expected: str
     holds: Callable[[Any], bool]
+    taken: Callable[[Any], Any] = lambda value: value
 
 
 def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -49,11 +50,14 @@ def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
+            given = bound.arguments
             for name, rule in asked.items():
-                if name in given and not rule.holds(given[name]):
-                    raise ValueError(f"{name} must be {rule.expected}, got {shown(given[name])}")
-            return function(*args, **kwargs)
+                if name in given:
+                    if not rule.holds(given[name]):
+                        raise ValueError(f"{name} must be {rule.expected}, got {shown(given[name])}")
+                    given[name] = rule.taken(given[name])
+            return function(*bound.args, **bound.kwargs)
 
         return call
 
@@ -62,7 +66,11 @@ def checked(**rules: Rule) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def optional(rule: Rule) -> Rule:
     """The same, or nothing."""
-    return Rule(rule.expected, lambda value: value is None or rule.holds(value))
+    return Rule(
+        rule.expected,
+        lambda value: value is None or rule.holds(value),
+        lambda value: None if value is None else rule.taken(value),
+    )
 
 
 def instance(expected: str, *names: str) -> Rule:
@@ -78,6 +86,17 @@ def _is_number(value: Any) -> bool:
         return bool(np.isfinite(float(value)))
     except OverflowError:
         return False
+
+
+def _as_float(value: Any) -> Any:
+    """SymPy's numbers and fractions as floats; what NumPy computes with as it is."""
+    return value if isinstance(value, int | float | np.number) else float(value)
+
+
+def _as_floats(value: Any) -> Any:
+    """The same of arrays."""
+    array = np.asarray(value)
+    return array.astype(float) if array.dtype.kind == "O" else value
 
 
 def _is_numbers(value: Any) -> bool:
@@ -112,21 +131,26 @@ def _is_moderate(value: np.ndarray) -> bool:
 
 
 flag = Rule("True or False", lambda value: isinstance(value, bool | np.bool_))
-number = Rule("a finite number", _is_number)
-positive = Rule("a positive finite number", lambda value: _is_number(value) and float(value) > 0)
+number = Rule("a finite number", _is_number, _as_float)
+positive = Rule("a positive finite number", lambda value: _is_number(value) and float(value) > 0, _as_float)
 moderate = Rule(
     "0 or of a size from 1e-75 to 1e75, whose fourth power a double holds",
     lambda value: _is_numbers(value) and _is_moderate(np.asarray(value, dtype=float)),
 )
-time = Rule("a number from 0 to 10^9", lambda value: _is_number(value) and 0.0 <= float(value) <= 1e9)
-duration = Rule("a number above 0, at most 10^9", lambda value: time.holds(value) and float(value) > 0.0)
+size = Rule(moderate.expected, lambda value: _is_number(value) and moderate.holds(float(value)), _as_float)
+time = Rule("a number from 0 to 10^9", lambda value: _is_number(value) and 0.0 <= float(value) <= 1e9, _as_float)
+duration = Rule("a number above 0, at most 10^9", lambda value: time.holds(value) and float(value) > 0.0, _as_float)
 whole = Rule(
     "a whole number of at most 10^12",
     lambda value: _is_number(value) and isinstance(value, numbers.Integral) and abs(int(value)) <= _LARGEST,
 )
 shape = Rule("a whole number, at least 0, or a tuple of them", _is_shape)
 random_state = Rule("a whole number, at least 0, or a generator of NumPy", _is_random_state)
-array = Rule("a number or an array of numbers", _is_numbers)
+array = Rule("a number or an array of numbers", _is_numbers, _as_floats)
+listed = Rule("a list of numbers", lambda value: _is_numbers(value) and np.ndim(value) == 1, _as_floats)
+end = Rule(
+    "a number, or infinite", lambda value: np.ndim(value) == 0 and _is_numbers(value) and not np.isnan(float(value))
+)
 function = Rule("a function", callable)
 network = instance("a network such as ResNet(relu, width=4)", "Recipe")
 derivation = instance("what derive(...) gives", "Derivation")

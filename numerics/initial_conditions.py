@@ -13,6 +13,7 @@ from scipy import special
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import shown
 from derivations.laws import Normal
+from numerics import given
 
 Array = NDArray[np.float64]
 Start = ArrayLike | Normal
@@ -54,18 +55,19 @@ class Grid:
     @classmethod
     def of(cls, t: float, steps: int, times: Sequence[float] | Array | None, t0: float = 0.0) -> Grid:
         """The spans between chosen times from t0 to t; refuses what makes no sense."""
-        if isinstance(t, bool) or not isinstance(t, int | float | np.number) or not np.isfinite(t) or t <= 0:
+        if not given.positive.holds(t):
             raise ValueError(f"the time t must be a positive finite number, got {shown(t)}")
-        if isinstance(t0, bool) or not isinstance(t0, int | float | np.number) or not 0 <= t0 < t:
+        if not given.number.holds(t0) or not 0 <= float(t0) < float(t):
             raise ValueError(f"the time t0 of the start must lie from 0 to below t = {t}, got {shown(t0)}")
-        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-            raise ValueError(f"steps must be a positive whole number, got {shown(steps)}")
+        if not given.whole.holds(steps) or steps < 1:
+            raise ValueError(f"steps must be a positive whole number of at most 10^12, got {shown(steps)}")
+        t, t0 = float(t), float(t0)
         ends = np.array([t] if times is None else times, dtype=float)
         if ends.ndim != 1 or not ends.size or not np.all((ends >= t0) & (ends <= t)) or np.any(np.diff(ends) <= 0):
             raise ValueError(f"times must increase and lie between {t0:g} and t = {t}, got {shown(times)}")
         starts = np.concatenate([[float(t0)], ends[:-1]])
         durations = ends - starts
-        counts = np.ceil(steps * durations / (t - t0) * (1 - 1e-12)).astype(int)
+        counts = np.ceil(steps * (durations / (t - t0)) * (1 - 1e-12)).astype(int)
         return cls(tuple(map(float, starts)), tuple(map(float, durations)), tuple(map(int, counts)))
 
 

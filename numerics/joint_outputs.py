@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logsumexp, ndtr, ndtri, owens_t
 
 from derivations.derivation import Derivation
+from derivations.errors import shown
 from derivations.notation.printed import Legible
 from numerics import given
 from numerics.densities.base import Array
@@ -172,8 +173,8 @@ class JointOutputLaw(Legible):
     d=given.derivation,
     x0=given.array,
     t=given.number,
-    variance=given.number,
-    bias_variance=given.number,
+    variance=given.size,
+    bias_variance=given.size,
     samples=given.whole,
 )
 def joint_output_law(
@@ -222,8 +223,8 @@ def joint_output_law(
     """
     if variance < 0 or bias_variance < 0 or variance + bias_variance == 0:
         raise ValueError(f"variances of the readout must be at least 0, not both 0, got {variance} and {bias_variance}")
-    if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer) or outputs < 1:
-        raise ValueError(f"outputs must be a positive whole number, got {outputs!r}")
+    if not given.whole.holds(outputs) or outputs < 1:
+        raise ValueError(f"outputs must be a positive whole number, got {shown(outputs)}")
     found: Conditional = conditional_moments(d, x0, t, samples, steps, seed)
     covariances = variance * found.second + bias_variance
     return JointOutputLaw(found.weights, covariances, int(outputs), found.error, found.remark)

@@ -33,9 +33,10 @@ _FINEST = 1 / 256
     x0=given.moderate,
     t=given.number,
     of=given.optional(given.moderate),
-    variance=given.moderate,
-    bias_variance=given.moderate,
+    variance=given.size,
+    bias_variance=given.size,
     samples=given.whole,
+    steps=given.whole,
 )
 def output_law(
     d: Derivation,

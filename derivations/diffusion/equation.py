@@ -87,7 +87,7 @@ def matrix_of(what: str, given: Any) -> sp.ImmutableMatrix:
     """Coefficients as an exact matrix of formulas."""
     try:
         if any(entry is None or isinstance(entry, str) for entry in sp.flatten([given])):
-            raise TypeError("text is never evaluated")
+            raise TypeError  # text is never evaluated
         matrix = sp.ImmutableMatrix(given).applyfunc(exact_decimals).applyfunc(named)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
         raise DerivationError(f"{what} must be a matrix of numbers and expressions, got {shown(given)}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import sympy as sp
 
@@ -41,6 +42,11 @@ _SMALLEST = STEP / 64
 @dataclass(frozen=True)
 class FirstStep(StepAtPoint):
     """The orders of the first step of a network, as functions of the exponents."""
+
+    @cached_property
+    def _tables(self) -> dict[object, dict[tuple[str, str, str], Order]]:
+        """All orders at the exponents that were asked before: rates, conditions and what is printed ask at the same ones."""
+        return {}
 
     def moved(
         self,
@@ -75,8 +81,11 @@ class FirstStep(StepAtPoint):
             free = [*self.stands, readout_exponent]
 
         def table(at: Mapping[sp.Symbol, Fraction]) -> dict[tuple[str, str, str], Order]:
-            raw = self._raw(at, rule, parametrization)
-            return {(*key, word): getattr(row, word) for key, row in raw.items() for word in WORDS}
+            asked = (rule, parametrization, frozenset(at.items()))
+            if asked not in self._tables:
+                raw = self._raw(at, rule, parametrization)
+                self._tables[asked] = {(*key, word): getattr(row, word) for key, row in raw.items() for word in WORDS}
+            return self._tables[asked]
 
         here, slopes = table(point), {}
         for symbol in free:

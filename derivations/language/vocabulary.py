@@ -13,32 +13,56 @@ from derivations.errors import DerivationError, require, shown
 from derivations.language.broadcast import are_one
 from derivations.language.nodes import Applied, Factor, average
 from derivations.special import ExpertGate
-from derivations.symbols import depth, step
+from derivations.symbols import depth, state, step
 
 
-def rms_norm(body: sp.Expr) -> sp.Expr:
-    r"""Root-mean-square normalisation over the layer, :math:`b / \sqrt{\langle b^2 \rangle}`; gains are 1 at the start.
+def rms_norm(body: sp.Expr, eps: object = 0) -> sp.Expr:
+    r"""Root-mean-square normalisation over the layer, :math:`b / \sqrt{\langle b^2 \rangle + e}`; gains are 1 at the start.
+
+    Parameters
+    ----------
+    body : Expr
+    eps : number or Expr
+        The number e that is added under the root, 0 or above, as PyTorch's norms have it; it is no small parameter.
+
+    Raises
+    ------
+    DerivationError
+        For a number below 0.
 
     Examples
     --------
     >>> from derivations.symbols import state
-    >>> rms_norm(state)
-    x/sqrt(average(x**2))
+    >>> rms_norm(state), rms_norm(state, eps=0.5)
+    (x/sqrt(average(x**2)), x/sqrt(average(x**2) + 1/2))
     """
-    body = _of_order_one(exact_decimals(body))
-    return body / sp.sqrt(average(body**2))
+    added = _added(eps)
+    body = _of_order_one(exact_decimals(body)) if added == 0 else _expression(exact_decimals(body))
+    return body / sp.sqrt(average(body**2) + added)
 
 
-def layer_norm(body: sp.Expr) -> sp.Expr:
+def layer_norm(body: sp.Expr, eps: object = 0) -> sp.Expr:
     r"""Layer normalisation: :func:`rms_norm` of the centred body; gains are 1 and shifts 0 at the start."""
-    body = _of_order_one(exact_decimals(body))
-    return rms_norm(body - average(body))
+    body = _expression(exact_decimals(body)) if _added(eps) != 0 else _of_order_one(exact_decimals(body))
+    return rms_norm(body - average(body), eps)
+
+
+def _added(eps: object) -> sp.Expr:
+    """What is added under a norm's root."""
+    added = exact_decimals(eps)
+    if not isinstance(added, sp.Expr) or added.is_negative or added.is_real is False or added.has(step, depth, state):
+        raise DerivationError(f"eps is the number that is added under a norm's root, 0 or above, got eps={shown(eps)}")
+    return added
+
+
+def _expression(body: object) -> sp.Expr:
+    require("what is normalised", body, sp.Expr, "an expression in the state x")
+    return cast(sp.Expr, body)
 
 
 def _of_order_one(body: object) -> sp.Expr:
     """What is normalised, over the power of the depth by which its largest term grows: a norm does not see such a factor."""
-    require("what is normalised", body, sp.Expr, "an expression in the state x")
-    expr = cast(sp.Expr, body)
+    expr = _expression(body)
     powers = [term.as_powers_dict() for term in sp.Add.make_args(expr)]
     found = (sp.S(power[depth]) - sp.S(power[step]) / 2 for power in powers)
     grows = max((size for size in found if size.is_Rational), default=sp.S.Zero)

@@ -25,7 +25,7 @@ from derivations.piecewise.terms import Unknown, is_zero
 Bracket: TypeAlias = tuple[sp.Rational, sp.Rational]
 
 MOST_ZEROS = 64
-OPERATIONS = 60_000  # interval operations that one search may take
+OPERATIONS = 100_000  # interval operations that one search may take
 _AT_AN_EDGE = sp.Rational(1, 10**10)  # of the width of a cell
 _FAR = 62  # beyond 2^62 the expansion at infinity speaks
 _NEAR = 40  # and within 2^-40 of a finite end the expansion there
@@ -139,6 +139,20 @@ def _from_limits(expr: sp.Expr, x: sp.Symbol) -> list[sp.Expr]:
             left = sp.expand(rest - sign_ * slope)
             if (rest.has(x) and not left.has(x)) or len(sp.Add.make_args(left)) < len(sp.Add.make_args(rest)):
                 found.append(left + slope * (node + sign_))
+    return found + (_from_all_limits(expr, nodes) if 1 < len(nodes) <= _MOST_FORMS else [])
+
+
+def _from_all_limits(expr: sp.Expr, nodes: list[sp.Expr]) -> list[sp.Expr]:
+    """The same for functions that tend to the same limit together, as those of gelu(gelu(x)): x (T + 1)(S + 1) in place of four terms."""
+    found = []
+    for sign_ in (1, -1):
+        above = {node: sp.Dummy(real=True) for node in sorted(nodes, key=sp.count_ops, reverse=True)}
+        written = expr
+        for node, distance in above.items():  # the outer ones first, with what is inside them
+            written = written.xreplace({node: distance - sign_})
+        written = sp.expand(written)
+        if len(sp.Add.make_args(written)) < len(sp.Add.make_args(sp.expand(expr))):
+            found.append(written.xreplace({distance: node + sign_ for node, distance in above.items()}))
     return found
 
 

@@ -350,7 +350,7 @@ def _holds(written: Function, truth: Function, side: Side) -> bool:
             if before and value and abs(before - value) <= _SHARE * abs(value):
                 return value, lambda: mp.zero
             before = value
-        raise ArithmeticError("not known by these digits")
+        raise ArithmeticError  # not known by these digits
 
     try:
         return _failure(written, certain, side, sp.Rational(1, 2)) is None

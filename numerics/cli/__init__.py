@@ -6,6 +6,7 @@ Only the standard library is loaded before a command is known: help and complain
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import shlex
@@ -43,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0 if all is well, 1 if a check failed or samples are not finite, 2 for an error, in one line on stderr, 130 if interrupted.
     """
+    if argv is None:  # the process is ours; SymPy makes millions of objects with hardly a cycle among them
+        gc.set_threshold(200_000, 20, 20)
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = None
     try:

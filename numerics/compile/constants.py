@@ -45,6 +45,8 @@ def exact_number(number: Any, what: str) -> sp.Expr:
         raise ValueError(f"{what} must be a real number, got {number!r}") from error
     if isinstance(number, bool) or not isinstance(exact, sp.Expr) or not exact.is_number or not exact.is_real:
         raise ValueError(f"{what} must be a finite real number, got {number!r}")
+    if abs(exact) > sp.Integer(np.finfo(float).max):
+        raise ValueError(f"{what} must be a number that a double holds, at most 1.8e308, got {shown(number)}")
     return exact
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
+from derivations.errors import shown
 from derivations.notation.printed import Legible
 from numerics import given
 from numerics.densities.base import Array, Function, Measure, Moments
@@ -62,7 +62,7 @@ class FrozenDistribution(Legible):
     @given.checked(x=given.array)
     def pdf(self, x: ArrayLike) -> Array:
         """Density of the absolutely continuous part; 0 outside the domain, and it knows nothing of atoms."""
-        return self._total([part.pdf(x) for part in self.parts])
+        return np.sum([part.pdf(x) for part in self.parts], axis=0)[()]
 
     @given.checked(x=given.array)
     def logpdf(self, x: ArrayLike) -> Array:
@@ -92,7 +92,7 @@ class FrozenDistribution(Legible):
 
     @staticmethod
     def _total(values: list[Array]) -> Array:
-        return values[0] if len(values) == 1 else np.clip(np.sum(values, axis=0), 0.0, None)[()]
+        return values[0] if len(values) == 1 else np.clip(np.sum(values, axis=0), 0.0, 1.0)[()]
 
     @staticmethod
     def _log_total(values: list[Array], other: Array) -> Array:
@@ -174,8 +174,8 @@ class FrozenDistribution(Legible):
 
     def moment(self, order: int) -> float:
         """The moment of an order, about 0; infinity where it is not finite."""
-        if isinstance(order, bool) or not isinstance(order, int | np.integer) or order < 0:
-            raise ValueError(f"the order of a moment must be a whole number ≥ 0, got {order!r}")
+        if not given.whole.holds(order) or order < 0:
+            raise ValueError(f"the order of a moment must be a whole number from 0 to 10^12, got {shown(order)}")
         return 1.0 if order == 0 else self.moments.raw(int(order))
 
     def mean(self) -> float:
@@ -203,8 +203,10 @@ class FrozenDistribution(Legible):
         The skewness is ``nan`` where the third moment is not finite or the variance 0; the kurtosis ``nan`` where the variance is not
         finite or 0, and infinite where only the fourth moment is not finite.
         """
-        if not moments or set(moments) - set("mvsk"):
-            raise ValueError(f"expected letters of 'mvsk' for mean, variance, skewness and kurtosis, got {moments!r}")
+        if not isinstance(moments, str) or not moments or set(moments) - set("mvsk"):
+            raise ValueError(
+                f"expected letters of 'mvsk' for mean, variance, skewness and kurtosis, got {shown(moments)}"
+            )
         rows: dict[str, Callable[[], float]] = {
             "m": self.mean,
             "v": self.var,
@@ -240,6 +242,7 @@ class FrozenDistribution(Legible):
         """Points of positive probability, each with its probability."""
         return tuple((part.location, part.mass) for part in self.parts if isinstance(part, PointMass))
 
+    @given.checked(points=given.listed)
     def expect(
         self,
         func: Callable[[Any], Any] | None = None,
@@ -275,8 +278,8 @@ class FrozenDistribution(Legible):
         0.3829249225
         """
         low, high = self.support()
-        if any(not (end is None or isinstance(end, Real)) or end != end for end in (lb, ub)):
-            raise ValueError(f"the ends lb and ub must be numbers, got {lb} and {ub}")
+        if any(not (end is None or given.end.holds(end)) for end in (lb, ub)):
+            raise ValueError(f"the ends lb and ub must be numbers, got {shown(lb)} and {shown(ub)}")
         low, high = low if lb is None else float(lb), high if ub is None else float(ub)
         on_arrays = _on_arrays(func if func is not None else lambda x: x)
 

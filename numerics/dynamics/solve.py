@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from numbers import Real
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -116,6 +115,8 @@ class SolvedTraining(Legible):
     steps=given.whole,
     t=given.number,
     momentum=given.number,
+    neurons=given.whole,
+    repeats=given.whole,
     progress=given.optional(given.function),
 )
 def solve_training(
@@ -275,7 +276,7 @@ def _settings(
     _require_whole("depth", depth, 1)
     _require_whole("steps", steps, 1)
     for name, value in (("learning_rate", rate), ("t", t), ("richness", richness)):
-        if not isinstance(value, Real) or not np.isfinite(value) or value < 0 or (value == 0 and name != "richness"):
+        if not given.number.holds(value) or value < 0 or (value == 0 and name != "richness"):
             raise ValueError(
                 f"{name} must be a {'number ≥ 0' if name == 'richness' else 'positive number'}, got {value!r}"
             )

@@ -19,6 +19,7 @@ import numpy as np
 from derivations.notation.files import write_whole
 
 _PLAN = "ensemble.json"
+_OF = "of"  # beside the arrays of a block: which block it is, and of which ensemble
 
 
 class Checkpoint:
@@ -42,6 +43,7 @@ class Checkpoint:
 
     def __init__(self, directory: str | PathLike[str], plan: Mapping[str, str]) -> None:
         self.directory = Path(directory)
+        self._digest = _digest(plan)
         require_directory(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         for draft in self.directory.glob(".*.draft"):  # of a process that was killed
@@ -65,7 +67,8 @@ class Checkpoint:
             return
         parts = value if isinstance(value, Mapping) else {"value": np.asarray(value)}
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **{name: np.asarray(part) for name, part in parts.items()})
+        arrays = {name: np.asarray(part) for name, part in parts.items()}
+        np.savez(buffer, allow_pickle=False, **arrays, **{_OF: np.array([str(index), self._digest])})
         write_whole(self._path(index), buffer.getvalue())
 
     def load(self, index: int | str) -> Any:
@@ -74,9 +77,9 @@ class Checkpoint:
         Raises
         ------
         ValueError
-            If the file is damaged: cut off, overwritten, or no archive of arrays.
+            If the file is damaged: cut off, overwritten, no archive of arrays, or a block of another place or ensemble.
         """
-        parts = _read(self._path(index))
+        parts = _read(self._path(index), index, self._digest)
         return parts["value"] if set(parts) == {"value"} else parts
 
     def drop(self, index: int) -> None:
@@ -135,14 +138,22 @@ def _require_same(directory: Path, before: Mapping[str, str], plan: Mapping[str,
 def kept_part(directory: str | PathLike[str], index: str, name: str) -> Any:
     """One array of a kept block without the others; None where nothing is kept."""
     path = Path(directory) / f"{index}.npz"
-    return _read(path, {name})[name] if path.exists() else None
+    return _read(path, index, _digest(_plan(Path(directory) / _PLAN)), {name})[name] if path.exists() else None
 
 
-def _read(path: Path, names: set[str] | None = None) -> dict[str, Any]:
+def _read(path: Path, index: int | str, digest: str, names: set[str] | None = None) -> dict[str, Any]:
     """A file's arrays, or some of them."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names or archive.files}
+        with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise ValueError("it is no whole archive of arrays")
+            stream.seek(0)
+            archive = np.load(stream, allow_pickle=False)
+            if _OF not in archive:
+                raise ValueError("it is no block of an ensemble")
+            if archive[_OF].tolist() != [str(index), digest]:
+                raise ValueError("it is a block of another place or ensemble")
+            return {name: archive[name] for name in names or {*archive.files} - {_OF}}
     except FileNotFoundError as error:
         raise ValueError(f"the checkpoint {path} is gone; run again, and its samples are drawn anew") from error
     except (*_DAMAGE, OSError) as error:
@@ -166,6 +177,10 @@ def _plan(known: Path) -> dict[str, str]:
             f"the checkpoint {known} is damaged ({reason}); delete the directory {known.parent} and run again, or give another"
         )
     return before
+
+
+def _digest(plan: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(dict(plan), sort_keys=True).encode()).hexdigest()[:24]
 
 
 def fingerprint(**parts: Any) -> dict[str, str]:

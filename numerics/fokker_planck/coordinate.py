@@ -24,6 +24,7 @@ _NOISE = 1e-9  # relative: above, a panel that halving does not help is not reso
 _HALVINGS = 12
 _MORE_HALVINGS = 100  # of a panel that starts where the noise is far larger than it is elsewhere on it
 _PANELS = 40_000
+_REST = 1e-6  # share of z that may lie beyond so many panels: less than laws are solved to
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
 _MANY = 20  # points a panel, from which on the inverse is tabulated
@@ -175,6 +176,9 @@ class Coordinate:
             here = edges[-1]
             room = abs(end - here)
             if len(edges) > _PANELS:
+                if np.isinf(end) and abs(here) < _REST * length * float(c.scale(np.array([here]))[0]):
+                    stops = True  # at about that much of z from an infinite end at a finite distance
+                    break
                 raise ValueError(
                     f"the noise changes more often than {_PANELS} panels of the Lamperti coordinate follow, up to x = {c.origin + here:.6g}; "
                     "take a smaller time"

@@ -66,8 +66,8 @@ def _added_under_the_root(reader: Reader, name: str, eps: float | None) -> sp.Ex
 
 
 def _divided(reader: Reader, parts: tuple[Part, ...], centred: bool, small: sp.Expr) -> tuple[Part, ...]:
-    if len(parts) == 1 and small == 0:
-        return (replace(parts[0], expr=(layer_norm if centred else rms_norm)(parts[0].expr)),)
+    if len(parts) == 1:
+        return (replace(parts[0], expr=(layer_norm if centred else rms_norm)(parts[0].expr, small)),)
     middle = mean_of(reader, parts, lambda e: e) if centred else sp.S.Zero
     root = sp.sqrt(mean_of(reader, parts, lambda e: (e - middle) ** 2) + small)
     return tuple(replace(p, expr=(p.expr - middle) / root) for p in parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -233,6 +234,57 @@ def test_numbers_of_the_numeric_side_are_numbers(name):
         for value in ("3", float("nan"), 1j, {}, Odd()):
             with pytest.raises(ValueError, match=r"^[^\n]+$"):
                 function(**{**VALID[name], argument: value})
+
+
+@pytest.mark.parametrize("name", [n for n in VALID if HERE[n] is numerics])
+def test_numbers_beyond_doubles_and_empty_lists_are_refused(name):
+    """Each number of a function; as a time 10^400 was an OverflowError or a TypeError, and an empty list of NumPy's own words."""
+    function = getattr(numerics, name)
+    for argument, parameter in inspect.signature(function).parameters.items():
+        if re.fullmatch(r"(int|float)( \| None)?", str(parameter.annotation)):
+            # seeds, points and numbers of workers may be as large as one likes
+            huge = [] if argument in {"seed", "points", "workers"} else [10**400]
+            for value in (*huge, [], np.zeros(0), np.array(np.nan)):
+                with pytest.raises(ValueError, match=r"^[^\n]+$") as refusal:
+                    function(**{**VALID[name], argument: value})
+                assert "truth value" not in str(refusal.value)
+
+
+def test_exact_numbers_are_the_floats_that_they_are():
+    t, law = sp.Rational(1, 4), numerics.compile_law(ONE().law)
+    for given in (t, Fraction(1, 4)):
+        assert (
+            numerics.simulate_network(NARROW, 2, 2, x0=1.0, t=given)
+            == numerics.simulate_network(NARROW, 2, 2, x0=1.0, t=0.25)
+        ).all()
+        assert (
+            numerics.kernel_matrix(WIDE, np.eye(2), t=given) == numerics.kernel_matrix(WIDE, np.eye(2), t=0.25)
+        ).all()
+        assert law.pdf(given) == law.pdf(0.25) != law.pdf(0.26)
+    output = numerics.output_law(TWO(), samples=10, steps=4)
+    assert output.cdf(sp.oo) == 1
+
+
+def test_what_a_law_is_asked_for_is_of_its_kind():
+    law = numerics.compile_law(ONE().law)
+    for ask, words in (
+        (lambda: law.stats(1.0), "expected letters of 'mvsk'"),
+        (lambda: law.moment(10**400), "the order of a moment must be a whole number from 0 to 10\\^12, got 1000"),
+        (lambda: law.expect(lb=10**400), "the ends lb and ub must be numbers"),
+        (lambda: law.expect(ub=np.zeros(0)), "the ends lb and ub must be numbers"),
+        (lambda: law.expect(points=1.0), "points must be a list of numbers, got 1.0"),
+        (lambda: numerics.compile_law(ONE().law, t=10**400), "the time t must be a number that a double holds"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ask()
+    assert law.expect(lb=-np.inf, ub=np.inf, points=[1.0]) == pytest.approx(1.0)
+
+
+def test_a_time_near_the_largest_double_has_its_steps():
+    """The number of steps overflowed, none were taken, and paths were told to be where they started."""
+    noise = Diffusion((x,), [0], [[1]])
+    paths = numerics.simulate_sde(noise, x0=1.0, t=1e308, steps=4, samples=50)
+    assert np.std(paths / 1e154) == pytest.approx(1, rel=0.5)
 
 
 def wrong(annotation):

@@ -167,3 +167,12 @@ def test_the_median_of_listed_variances_is_zero(count):
     law = FrozenDistribution("outputs", parts, EvenMoments(lambda order: 1.0))
     assert abs(law.ppf(0.5)) < 1e-12
     assert law.cdf(law.ppf([0.4999, 0.5001])) == pytest.approx([0.4999, 0.5001], rel=1e-9)
+
+
+def test_probabilities_of_outputs_do_not_exceed_one():
+    law = output_law(derive(ResNet(relu, width=2)), samples=10, steps=4)
+    points = np.array([0.0, 1.0, 8.0, 1e3, 1e300, np.inf])
+    for side in (law.cdf(points), law.sf(-points)):
+        assert side.max() <= 1  # the sum over both halves was 1 + 4e-16
+        assert (np.diff(side) >= 0).all()
+    np.testing.assert_allclose(law.cdf(points) + law.sf(points), 1, rtol=1e-12)

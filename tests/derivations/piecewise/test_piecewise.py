@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import sympy as sp
 
+from derivations.activations import gelu
 from derivations.calculus.size import is_moderate, written_size
 from derivations.errors import DerivationError
 from derivations.limits.elimination.averages import layer_average
@@ -388,3 +389,57 @@ def test_where_the_sign_of_an_exponent_is_not_known_nothing_is_said_of_the_end()
     c, falling = sp.Symbol("c", real=True), sp.Symbol("c", negative=True)
     assert side(sp.exp(c * x), x, sp.oo, -1).limit is None
     assert side(sp.exp(falling * x), x, sp.oo, -1).limit == 0  # the control
+
+
+def test_functions_that_tend_to_the_same_limit_together_do_not_hide_what_is_beside_them():
+    # multiplied out, the four terms of gelu(gelu(x)) cancel to 0 from -∞: at -10^18 each is larger than the logarithm
+    twice = gelu(gelu(x))
+    found = analyse(sp.expand(sp.log(1 + x**2) - twice), x)
+    assert found.complete
+    with mpmath.workdps(30):
+        phi = lambda u: u * mpmath.ncdf(u)  # noqa: E731
+        f = lambda u: mpmath.log(1 + u * u) - phi(phi(u))  # noqa: E731
+        expected = [mpmath.findroot(f, guess) for guess in (0.47, 1.12)]
+        seen = sorted(float(z.value) for z in found.zeros if z.value > sp.Rational(1, 10))
+        assert len(found.zeros) == 3
+        assert seen == [pytest.approx(float(z), rel=1e-12) for z in expected]
+        assert seen != [pytest.approx(float(z) * (1 + 1e-9), rel=1e-12) for z in expected]
+        steps = [f(mpmath.mpf(k) / 50) for k in (*range(-400, 0), *range(1, 400))]  # and changes of sign, counted
+    assert sum(a * b < 0 for a, b in pairwise(steps)) == 3
+
+
+@pytest.mark.parametrize(
+    ("expr", "expected"),
+    [
+        (
+            x * sp.exp(-x) - sp.Rational(1, 10**30),
+            lambda mp: [-mp.lambertw(-(mp.mpf(10) ** -30), k).real for k in (0, -1)],
+        ),
+        (sp.atan(x) - sp.pi / 2 + sp.Rational(1, 10**6), lambda mp: [mp.cot(mp.mpf(10) ** -6)]),
+        (sp.log(1 + x**2) - 40, lambda mp: [sign * mp.sqrt(mp.expm1(40)) for sign in (-1, 1)]),
+    ],
+    ids=["73", "a million", "half a billion"],
+)
+def test_zeros_far_out_are_found(expr, expected):
+    with mpmath.workdps(40):
+        wanted = expected(mpmath)
+        seen = [zero.value.evalf(30) for zero in analyse(expr, x).zeros]
+        assert len(seen) == len(wanted)
+        assert all(abs(a / b - 1) < 1e-25 for a, b in zip(map(mpmath.mpf, map(str, seen)), wanted, strict=True))
+
+
+def test_a_zero_close_to_an_end_is_found():
+    (zero,) = analyse(sp.log(x) + 20 + sp.tanh(x), x).zeros
+    with mpmath.workdps(30):
+        wanted = mpmath.mpf(0)
+        for _ in range(8):  # the slope at the fixed point is its own size, 2e-9
+            wanted = mpmath.exp(-20 - mpmath.tanh(wanted))
+    assert float(zero.value) == pytest.approx(float(wanted), rel=1e-14)
+
+
+def test_many_zeros_are_listed():
+    # a cosine beside a line: a sign changes between neighbouring points once for each zero
+    values = [mpmath.cos(mpmath.mpf(k) / 64) + mpmath.mpf(k) / 1280 for k in range(-1600, 1600)]
+    found = analyse(sp.cos(x) + x / 20, x)
+    assert found.complete
+    assert len(found.zeros) == sum(a * b < 0 for a, b in pairwise(values)) == 13

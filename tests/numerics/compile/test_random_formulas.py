@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -56,6 +57,7 @@ MEANING = {
 }
 
 
+@cache  # the control asks the same
 def meant(text, point):
     """The value of a text, nan where it is not real, is no double, or changes with the digits."""
     code = re.sub(r"(?<![\w.])\d+(\.\d+)?", lambda number: f"mpf('{number[0]}')", text)

@@ -250,3 +250,15 @@ def test_entropy_where_states_round_to_an_end_that_is_none(start, when):
     expected = -np.sum(d.pdf(at) * d.logpdf(at) * scale) * (w[1] - w[0])
     assert d.entropy() == pytest.approx(expected, abs=1e-7)
     assert compile_law(law, x0=start, t=when / 2).entropy() != pytest.approx(expected, abs=1e-2)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-6, 0.0])
+def test_a_step_close_to_the_edge_of_a_panel_is_seen(scale):
+    """X = (x0 + 1/2) e^{2B - 2} - 1/2 has 0 at B = 0.9999, beside an edge: the mean of its sign was -0.68269 without a word."""
+    law = compile_law(recognise(depth_limit(ResNet(2 * x + 1, width=1))), x0=1e-4, t=1.0)
+    zero = (2 - np.log(1.0002)) / 2
+    sign = 1 - 2 * stats.norm.cdf(zero)
+    step = np.sign if scale == 0 else lambda v: np.tanh(v / scale)
+    # of the smooth step: corrections of second order, by the density's slope in B
+    assert law.expect(step) == pytest.approx(sign, abs=1e-12 if scale == 0 else 2 * scale**2)
+    assert abs(-0.682689492 - sign) > 1e-5

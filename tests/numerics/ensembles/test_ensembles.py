@@ -428,6 +428,35 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(damage, tmp_path):
     assert np.array_equal(kept.load(3), np.arange(300.0))  # the control
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ("another ensemble", "it is a block of another place or ensemble"),
+        ("another place", "it is a block of another place or ensemble"),
+        ("other arrays", "it is no block of an ensemble"),
+        ("one array", "it is no whole archive of arrays"),
+    ],
+)
+def test_what_is_whole_and_no_block_of_this_place_is_not_taken_for_it(other, said, tmp_path):
+    """A block of another ensemble of the same shape was taken without a word."""
+    kept = Checkpoint(tmp_path / "kept", {"task": "numbers", "seed": "1"})
+    kept.save(0, np.arange(300.0))
+    kept.save(1, -np.arange(300.0))
+    here, there = (tmp_path / "kept" / f"block_0000000{k}.npz" for k in (0, 1))
+    if other == "another ensemble":
+        foreign = Checkpoint(tmp_path / "foreign", {"task": "numbers", "seed": "2"})
+        foreign.save(0, np.ones(300))
+        here.write_bytes((tmp_path / "foreign" / here.name).read_bytes())
+    elif other == "another place":
+        here.write_bytes(there.read_bytes())
+    else:
+        with here.open("wb") as stream:
+            (np.savez if other == "other arrays" else np.save)(stream, np.ones(300))
+    with pytest.raises(ValueError, match=rf"{here.name} is damaged \({said}\); delete this file and run again"):
+        kept.load(0)
+    assert np.array_equal(kept.load(1), -np.arange(300.0))  # the control
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
 def test_a_damaged_plan_is_named_with_what_to_do(content, tmp_path):
     Checkpoint(tmp_path, {"task": "numbers"})

@@ -77,3 +77,23 @@ def test_a_moment_that_states_beyond_the_grid_carry_is_refused():
             moment()
     # a function that does not go on growing has its mean, however improbable the states that it reads
     assert late.expect(lambda x: x > 1e3, points=[1e3]) == pytest.approx(late.sf(1e3), rel=1e-6)
+
+
+def test_waves_far_out_beside_an_end_at_a_finite_distance():
+    """Of x(cos x + 2x) each wave up to infinity would want panels of its own; beyond the last one lies a millionth of the coordinate."""
+    found = distribution(derive(ResNet(parse_activation("x*(cos(x)+2*x)"), width=1)), x0=0.7, t=0.5)
+    assert found.error < 1e-6
+    # Euler's steps of 1/X by Itô's formula, |.| at 0, which is not reached
+    rng, count, steps = np.random.default_rng(1), 40_000, 500
+    at = np.array([0.2, 0.3, 0.5, 0.8, 1.5])
+
+    def paths(size):
+        y, h = np.full(count, 1 / 0.7), 0.5 / steps
+        for _ in range(steps):
+            noise = size * (np.cos(1 / y) / y + 2 / y**2)
+            y = np.abs(y - y**2 * noise * np.sqrt(h) * rng.standard_normal(count) + y**3 * noise**2 * h)
+        return (1 / y <= at[:, np.newaxis]).mean(axis=1)
+
+    bound = 4.5 * 0.5 / np.sqrt(count)
+    assert np.abs(found.cdf(at) - paths(1.0)).max() < bound
+    assert np.abs(found.cdf(at) - paths(1.15)).max() > bound  # the control

@@ -353,3 +353,13 @@ def test_without_scikit_learn_the_estimators_say_what_to_install(monkeypatch):
     spec.loader.exec_module(alone)
     with pytest.raises(ImportError, match=r'needs scikit-learn; pip install "deeplimits\[sklearn\]"'):
         alone.KernelRegressor(ResNet(relu, width=sp.oo))
+
+
+def test_labels_have_squares_in_doubles():
+    x = np.array([[1.0, 0.2], [-0.3, 0.8]])
+    model = NNGPRegressor(ResNet(relu, width=sp.oo), t=0.1)
+    small = model.fit(x, np.array([1.0, -1.0])).predict(x)
+    large = model.fit(x, np.array([1e149, -1e149])).predict(x)
+    assert large == pytest.approx(1e149 * small, rel=1e-9)
+    with pytest.raises(ValueError, match=r"labels of at most 1e\+150, whose squares a double holds, got 1e\+151"):
+        model.fit(x, np.array([1e151, -1e151]))
