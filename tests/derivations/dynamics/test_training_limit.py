@@ -81,12 +81,12 @@ def test_equations_in_the_time_of_the_layers():
     for line in (
         "dx_μ^k = dχ_μ^k/2",
         "-dg_μ^k = 3*dξ_μ^k/2",
-        "Phi_μν^kr = 9*E[x_μ^k*x_ν^r]",
-        "d[χ_μ^k, χ_ν^r]_s = 2*Phi_μν^kr ds",
+        "Φ_μν^kr = 9*E[x_μ^k*x_ν^r]",
+        "d[χ_μ^k, χ_ν^r]_s = 2*Φ_μν^kr ds",
     ):
         assert line in text
     text = str(training_limit(network(lambda x: x + epsilon**2 * W(x))))  # no noise
-    assert "dx_μ^k = η*γ_0*(Sum_r Sum_ν Δ_ν^r*Phi_μν^kr*g_ν^r) ds" in text
+    assert "dx_μ^k = η*γ_0*(Sum_r Sum_ν Δ_ν^r*Φ_μν^kr*g_ν^r) ds" in text
     for layer in (lambda x: x + epsilon * W(tanh(x)), lambda x: x / 2 + epsilon * W(x)):
         assert training_limit(network(layer)).steps[-1].lines == ()
 
