@@ -27,7 +27,7 @@ from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.elimination.series import require_still, taylor
 from derivations.limits.gram import gram_matrix
 from derivations.limits.joint_moments import require_joint
-from derivations.limits.width import MeanFieldLayer, require_gaussian
+from derivations.limits.width import MeanFieldLayer, require_gaussian, require_independent
 from derivations.symbols import state, step
 
 #: Exponents of the sizes in a monomial, and last of 1/n where the width is a power of the depth.
@@ -340,6 +340,7 @@ def _of_flow(found: Family, graded: Graded, degree: int, of_norms: bool = False)
     origin = dict.fromkeys(x, sp.S.Zero)
     moved = [layer.moved(a)[1:] for a in range(inputs)]
     require_gaussian([c for one in moved for c in one[:2]], layer.spread(0, 0)[1:3], x)
+    require_independent(layer.beside(0, 0)[1:3], field)
     if any(field.closed(c.xreplace(origin), True) != 0 for one in moved for c in one):
         field = replace(MeanFieldLayer.shifted(layer), fixed=fixed)
         series.append(tuple(layer.average(c) for c in moved[0]))

@@ -328,6 +328,17 @@ class LayerMoments:
             self._betweens[a, b] = self._required(self.mean(product, (i, j)), "covariance")
         return self._betweens[a, b]
 
+    def beside(self, a: int, b: int) -> Series:
+        """The covariance of the increments of two different neurons, order by order."""
+        i, j = self._tags
+        first, second = self.expansion.increment[a], self.expansion.increment[b]
+        if self._is_odd(first) or self._is_odd(second):
+            return tuple(sp.S.Zero for _ in first)
+        here, there = tuple(map(i.here, first)), tuple(map(j.here, second))
+        product = self.mean(truncated_product(here, there), (i, j))
+        means = truncated_product(self.mean(here, (i,)), self.mean(there, (j,)))
+        return tuple(self._named(c - m) for c, m in zip(product, means, strict=True))
+
     def _is_odd(self, increment: Series) -> bool:
         """Whether what fluctuates changes its sign with a neuron's rows of matrices that nothing else reads, so that its mean given all others is 0."""
         rule = {v: -v for v in self._last_drawn}

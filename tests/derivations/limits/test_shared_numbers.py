@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Regime, Weights, average, derive, dropout, epsilon, relu, sigmoid, symbols
+from derivations import (
+    Network,
+    Regime,
+    Weights,
+    average,
+    derive,
+    dropout,
+    epsilon,
+    relu,
+    scalings,
+    sigmoid,
+    symbols,
+)
 from derivations.language import program
 from tests.refused import assert_refused, refusals
 
@@ -69,6 +81,7 @@ def test_a_gate_as_depth_and_width_grow_together():
         "added": (lambda: derive(Network("x + eps*G(x, out=1)", width=sp.oo)), AT_ONCE),
         "an average of few": (lambda: derive(Network("x + eps*average(C(x, out=2))", width=sp.oo)), AT_ONCE),
         "a branch": (lambda: derive(Network("x + eps*(drop_branch(1, 1/2) - 1)", width=sp.oo)), AT_ONCE),
+        "its scalings": (lambda: scalings(Network("x + eps*G(x, out=1)", width=sp.oo)), AT_ONCE),
         "together": (lambda: derive(Network("x + eps*G(x, out=1)", width=symbols.width, regime=TOGETHER)), NO_CHAIN),
         "beside a matrix": (
             lambda: derive(Network("A(relu(x)) + eps*G(x, out=1)", width=symbols.width, regime=TOGETHER)),
