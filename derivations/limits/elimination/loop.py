@@ -114,6 +114,12 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
         return expr
     if law.layer is None:
         law.require_alone(reduce(lambda e, tag: tag.generic(e), tags, expr))
+        own = set(law.variables)
+        if type(law) is GaussianLaw and any(node.atoms(sp.Symbol) & own for node in expr.atoms(LayerAverage)):
+            raise NotClosed(
+                "a number that all neurons share stands inside an average over what depends on it in another way, and the mean of that has no closed "
+                "form; let it multiply what is averaged"
+            )
         return law.mean(expr)
     infinite = infinite and law.layer not in expansion.few  # hidden neurons may be finitely many
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)

@@ -29,6 +29,9 @@ def taken(
         To which covariances are series.
     """
     last = left.pop()
+    if type(last) is Draw and last.layer is None and (first := _inside(last, left, formulas)) is not None:
+        left[:] = [*(draw for draw in left if draw is not first), last, first]
+        return taken(left, formulas, copies, order)
     if isinstance(last, AttentionDraw):
         return _with_other_heads(last, left, formulas, copies)
     if type(last) is not Draw or not any(type(draw) is Draw and draw.layer == last.layer for draw in left):
@@ -43,6 +46,16 @@ def taken(
             found.append(draw)
     left[:] = [draw for draw in left if not any(draw is other for other in found)]
     return JoinedDraw.of([*found, last], order) if found else last
+
+
+def _inside(last: Draw, left: Sequence[Random], formulas: Iterable[sp.Expr]) -> Random | None:
+    """A draw of the neurons of an average that a number of all neurons stands in: the average is taken first."""
+    own = set(last.variables)
+    averages = {node for f in formulas for node in f.atoms(LayerAverage) if node.atoms(sp.Symbol) & own}
+    for index, draw in reversed(list(enumerate(left))):
+        if draw.layer is not None and any(node.atoms(sp.Symbol) & set(draw.variables) for node in averages):
+            return None if _read_by((*left[index + 1 :], last), draw) else draw
+    return None
 
 
 def _with_other_heads(

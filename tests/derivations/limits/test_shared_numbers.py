@@ -21,6 +21,7 @@ from derivations import (
     symbols,
 )
 from derivations.language import program
+from numerics.compile import compile_expression
 from tests.refused import assert_refused, refusals
 
 A, B, G = Weights("A"), Weights("B"), Weights("G", out=1)
@@ -74,6 +75,33 @@ def test_a_gate_as_depth_and_width_grow_together():
     assert abs(found.mean() - 0.5 / (1 - 0.5 * t)) < 4 * error + bias
     assert abs(found.mean() - 0.5 * np.exp(t * 0.5)) > 5 * error + bias  # as if the gate kept its first variance
     assert abs(found.mean() - 0.5 * np.exp(t)) > 5 * error + bias  # as if there were none
+
+
+INSIDE = {
+    "x + eps*A(relu(B(x) + G(x, out=1)) - relu(B(x)))": lambda b, g: (np.maximum(b + g, 0) - np.maximum(b, 0)) ** 2,
+    "x + eps*A(max(B(x), G(x, out=1)))": lambda b, g: np.maximum(b, g) ** 2,
+    "x + eps*A(tanh(B(x)*G(x, out=1)))": lambda b, g: np.tanh(b * g) ** 2,
+}
+
+
+@pytest.mark.parametrize("said", INSIDE)
+def test_inside_a_function_of_hidden_neurons(said):
+    """A reads the mean square over hidden neurons of variance |x|²/n = 7/4, by quadrature over both numbers."""
+    limit = derive(Network(said, width=3)).limit
+    z = np.linspace(-8, 8, 1601)
+    w = np.exp(-(z**2) / 2)
+    b, g = np.sqrt(1.75) * z[:, None], np.sqrt(1.75) * z[None, :]
+    wanted = (w / w.sum()) @ INSIDE[said](b, g) @ (w / w.sum())
+    found = float(compile_expression(limit.states, limit.covariance[0, 0])(1.0, -0.5, 2.0))
+    assert found == pytest.approx(wanted, rel=1e-4)  # kinks along lines
+    assert found != pytest.approx(float(wanted) * 1.001, rel=1e-4)
+
+
+def test_an_average_over_hidden_neurons_that_share_a_number():
+    r"""Two hidden neurons are correlated by it: :math:`(2K)\,\mathbb{E}\,\mathrm{relu}\,\mathrm{relu}` at correlation 1/2."""
+    limit = derive(Network("x + eps*A(x)*average(relu(B(x) + G(x, out=1)))", width=sp.oo)).limit
+    (k,) = limit.states
+    assert sp.simplify(limit.drift[0] / k**2 - (sp.Rational(1, 3) + sp.sqrt(3) / (2 * sp.pi))) == 0
 
 
 @refusals(
