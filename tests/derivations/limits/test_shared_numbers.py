@@ -115,8 +115,12 @@ def test_an_average_over_hidden_neurons_that_share_a_number():
             lambda: derive(Network("A(relu(x)) + eps*G(x, out=1)", width=symbols.width, regime=TOGETHER)),
             NO_CHAIN,
         ),
+        "beside the state": (
+            lambda: derive(Network("x + eps*A(relu(x + G(x, out=1)))", width=symbols.width)),
+            "inside an average over what depends on it in another way",
+        ),
         "inside an average": (
-            lambda: derive(Network("x + eps*A(relu(B(x)*G(x, out=1)))", width=symbols.width, regime=TOGETHER)),
+            lambda: derive(Network("x + eps*A(relu(x + G(x, out=1)))", width=symbols.width, regime=TOGETHER)),
             "a number that all neurons share stands inside an average over them",
         ),
     }
