@@ -102,7 +102,8 @@ def _through(truth: Function, start: float) -> np.ndarray | None:
     with suppress(*_FAILS):
         wanted = exactly(np.array(_CONTROLS))
         for degree in _DEGREES:
-            powers: np.ndarray = chebyshev.cheb2poly(chebyshev.chebinterpolate(exactly, degree))
+            nodes = chebyshev.chebpts1(degree + 1)
+            powers: np.ndarray = chebyshev.cheb2poly(chebyshev.chebfit(nodes, exactly(nodes), degree))
             found = np.polynomial.polynomial.polyval(np.array(_CONTROLS), powers)
             if np.all(np.abs(found - wanted) <= _MET * np.abs(wanted)):
                 return powers
