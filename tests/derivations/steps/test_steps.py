@@ -198,6 +198,6 @@ def test_kinks_and_dead_pieces_step_as_they_should():
 def test_the_weak_step_of_order_2_of_six_states_is_refused_for_its_length():
     """Derivatives of roots of roots: it did not return in 150 s."""
     of_two, of_three = (derive(ResNet(identity, width=5, inputs=k)).gram for k in (2, 3))
-    with pytest.raises(DerivationError, match="differentiates roots of roots.*use euler_maruyama"):
+    with pytest.raises(DerivationError, match=r"differentiates roots of roots.*use euler_maruyama"):
         weak_second_step(of_three)
     assert len(weak_second_step(of_two).update) == 3
