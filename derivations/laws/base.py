@@ -118,12 +118,12 @@ class Law(Legible, ABC):
     def __str__(self) -> str:
         return f"{self.headline}: {sentence(self.description)}"
 
-    def _repr_latex_(self) -> str:
+    def _repr_latex_(self) -> str | None:
         """The same, for notebooks."""
         return latex.sentence((f"{self.name}, on ", self.diffusion.domain, ": ", *self.description))
 
     def _repr_html_(self) -> str:
-        return html.escape(self._repr_latex_())
+        return html.escape(self._repr_latex_() or str(self))
 
     @property
     def parameters(self) -> frozenset[sp.Symbol]:
