@@ -63,16 +63,22 @@ class GaussianLaw(Law):
         self.zeros: dict[Series, sp.Symbol] = {}  # variances that can be 0, where the placeholders are positive
         self.covariance = draw.covariance
         self.places = {v: i for i, v in enumerate(draw.variables)}
-        self._settled: tuple[Coefficients, Collection[sp.Symbol]] | None = None
+        self._settled: tuple[Coefficients, Collection[sp.Symbol], Collection[sp.Symbol]] | None = None
 
-    def with_coefficients(self, coefficients: Coefficients, moving: Collection[sp.Symbol]) -> None:
-        """From now on means have names where they are functions of averages in which none of some variables occurs."""
-        self._settled = coefficients, moving
+    def with_coefficients(
+        self, coefficients: Coefficients, moving: Collection[sp.Symbol], neurons: Collection[sp.Symbol]
+    ) -> None:
+        """From now on means have names where they are functions of averages alone, of no neuron's numbers and of averages without moving ones."""
+        self._settled = coefficients, moving, neurons
 
     def _named(self, found: sp.Expr, entries: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
         """A mean, in letters for some entries of the covariance, with names for what is no polynomial in them."""
         assert self._settled is not None
-        coefficients, moving = self._settled
+        coefficients, moving, neurons = self._settled
+        if found.free_symbols & {
+            *neurons
+        }:  # as of max(x, Bx): an average over the neurons would not see them in a name
+            return found
         series = {name: series for series, name in self.names.items()}
         places = {}
         for letter, entry in entries.items():

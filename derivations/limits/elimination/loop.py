@@ -88,6 +88,7 @@ def conditional_mean(
     order, series = len(series) - 1, tuple(map(expanded, series))
     layers = (*expansion.variables.values(), *(random.variables for random in expansion.random))
     moving = {v for own in layers for v in own if v not in state}
+    neurons = {v for own in layers for v in own} | {v for tag in tags for v in tag.copies.values()}
     left = list(expansion.random)
     while left:
         random = taken(left, series, [t.copies for t in tags], order)
@@ -99,7 +100,7 @@ def conditional_mean(
         known = random.upto(order - touched[0]) if isinstance(random, Draw) else random
         law = law_of(known, evaluate=not infinite)
         if coefficients is not None and isinstance(law, GaussianLaw):
-            law.with_coefficients(coefficients, moving)
+            law.with_coefficients(coefficients, moving, neurons)
         total = [sp.S.Zero] * (order + 1)
         for k, c in enumerate(series):
             eliminated = law.filled(_eliminated(c, law, expansion, tags, infinite), order - k)

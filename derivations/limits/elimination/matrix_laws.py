@@ -88,11 +88,13 @@ class JoinedLaw(GaussianLaw):
         for law in self.parts:
             law.names, law.zeros = self.names, self.zeros
 
-    def with_coefficients(self, coefficients: Coefficients, moving: Collection[sp.Symbol]) -> None:
+    def with_coefficients(
+        self, coefficients: Coefficients, moving: Collection[sp.Symbol], neurons: Collection[sp.Symbol]
+    ) -> None:
         """As for one matrix."""
-        super().with_coefficients(coefficients, moving)
+        super().with_coefficients(coefficients, moving, neurons)
         for law in self.parts:
-            law.with_coefficients(coefficients, moving)
+            law.with_coefficients(coefficients, moving, neurons)
 
     def by_rule(self, body: sp.Expr) -> sp.Expr:
         """By one for functions of all, such as a maximum; what has none may have a mean over one matrix."""
