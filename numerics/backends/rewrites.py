@@ -356,20 +356,27 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
     roots = {p: found for p in halves if (found := _rooted(p, known)) is not None}
     cancel = {determinant for determinant, _ in roots.values()} | {d for d in known if _can_vanish(d)}
     turned = {
-        angle: sp.atan2(found[0], sp.sqrt(_floored(found[1])))
+        angle: sp.atan2(found[0], sp.sqrt(_floored(found[1]))) if found[1] != 0 else sp.sign(found[0]) * sp.pi / 2
         for angle, found in angles.items()
         if found is not None and found[1] in cancel
     }
+    turned |= {a: sp.asin(_in_bounds(a.args[0])) for a in angles if a not in turned and len(variables(a)) > 1}
     inside = {name: node.func(*map(correlation_angles, node.args)) for node, name in names.items() if node.has(sp.asin)}
     rooted = {power: root for power, (_, root) in roots.items()}
     return plain.xreplace(turned).xreplace(rooted).xreplace({name: node for node, name in names.items()} | inside)
 
 
+def _in_bounds(correlation: sp.Expr) -> sp.Expr:
+    """A correlation that rounding takes beyond ±1, as that of two numbers of one neuron, is ±1."""
+    beyond = sp.And(sp.Gt(sp.Abs(correlation), 1), sp.Lt(sp.Abs(correlation), 1 + sp.Rational(1, 2**40)))
+    return Where(beyond, sp.sign(correlation), correlation)
+
+
 def _algebraic(expr: sp.Expr, names: dict[sp.Expr, sp.Symbol]) -> sp.Expr:
-    """The formula in symbols that stand for all functions but arcsines: a covariance of any activations is a number like another."""
+    """The formula in symbols that stand for all functions but arcsines and sizes: a covariance of any activations is a number like another."""
     if expr.is_Atom:
         return expr
-    if expr.is_Add or expr.is_Mul or isinstance(expr, sp.asin) or (expr.is_Pow and expr.exp.is_Rational):
+    if expr.is_Add or expr.is_Mul or isinstance(expr, sp.asin | sp.Abs) or (expr.is_Pow and expr.exp.is_Rational):
         return expr.func(*(_algebraic(arg, names) for arg in expr.args))
     return names.setdefault(expr, bound_symbol("f", len(names) + 1, real=True))
 
@@ -402,7 +409,7 @@ def _floored(determinant: sp.Expr) -> sp.Expr:
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     """A covariance, the determinant and the product of the variances, if these are under roots."""
     above, below = correlation.as_numer_denom()
-    if not below.has(sp.Pow) or below.is_polynomial():
+    if not below.has(sp.Pow, sp.Abs) or below.is_polynomial():
         return None
     content, above = above.as_content_primitive()
     product = below**2 / content**2

@@ -13,6 +13,7 @@ from mpmath import mp
 from derivations import Network, derive, parse_activation
 from derivations.kernels.means import PAIR, means_of
 from numerics.backends.angles import small_angles
+from numerics.backends.ends import X
 from numerics.compile import compile_expression
 
 #: E f(U) f(V) written out here, from the angle of the pair: Cho and Saul's J_n, and products of means of one neuron.
@@ -153,3 +154,25 @@ def test_angles_of_bent_functions_keep_their_conditions(first, target):
         angle = np.arctan2(np.sqrt(max(a * b - c * c, 0)), c)
         right = np.sqrt(a * b) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
         assert value(*pair.T.ravel()) == pytest.approx(right, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("first", ["x", "tanh(x)", "gelu(x)"])
+@pytest.mark.parametrize("target", ["numpy", "numba"])
+def test_two_numbers_of_one_neuron_have_the_angle_0_or_pi(first, target):
+    """E |U||V| of U, V = b f(x) is |f(x) f(y)|, also where one is 0, where the correlation is 0/0."""
+    limit = derive(Network(f"x + eps*A(abs(B({first})))", width=1, inputs=2)).limit
+    value = compile_expression(limit.states, limit.covariance[0, 1], backend=target)
+    own = compile_expression(X, parse_activation(first)(X) if first != "x" else X)
+    for pair in ((0.0, 0.0), (0.0, 1.0), (1.0, -1.0), (-2.0, -3.0), (0.3, 1e-160)):
+        assert value(*pair) == pytest.approx(abs(own(pair[0]) * own(pair[1])), rel=1e-14)
+
+
+def test_a_rounding_beyond_one_is_no_angle_that_does_not_exist():
+    limit = derive(Network("x + eps*A(abs(B(leaky_relu(x))))", width=1, inputs=2)).limit
+    value = compile_expression(limit.states, limit.covariance[0, 1])
+    x, y = np.random.default_rng(0).normal(size=(2, 20_000))  # 1364 of them were no number
+    own = abs(np.where(x > 0, x, x / 100) * np.where(y > 0, y, y / 100))
+    np.testing.assert_allclose(value(x, y), own, rtol=1e-14)
+    beyond = compile_expression((*limit.states,), sp.asin(limit.states[0] * limit.states[1]))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(beyond(2.0, 3.0))  # which no rounding explains
