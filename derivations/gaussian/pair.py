@@ -75,8 +75,10 @@ def expect_pair(f: object, g: object, variable: sp.Symbol, covariance: object, e
     2*rho**2 + 1
     """
     k11, k12, k22 = entries = _entries(covariance)
-    (first, dummy), (second, other) = on_dummy(f, variable), on_dummy(g, variable)
-    second = second.xreplace({other: dummy})
+    (first, dummy), (second, other) = on_dummy(f, variable, *entries), on_dummy(g, variable, *entries)
+    if other != dummy:  # one of them holds what the other is on
+        both = sp.Dummy(variable.name, real=True)
+        first, second, dummy = first.xreplace({dummy: both}), second.xreplace({other: both}), both
     if k12 == 0:
         sides = ((first, k11), (second, k22))
         return sp.expand_mul(sp.Mul(*(expect(side, dummy, k, evaluate=evaluate) for side, k in sides)))

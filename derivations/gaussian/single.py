@@ -3,6 +3,7 @@ r"""The mean of a function of one Gaussian variable."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, lru_cache
 
 import mpmath as mp
 import sympy as sp
@@ -22,6 +23,8 @@ from derivations.gaussian.terms import terms
 from derivations.gaussian.tidy import tidy
 from derivations.gaussian.weak import weak_derivative
 from derivations.piecewise import breakpoints
+
+_SCALE = sp.Dummy("s", positive=True)  # a variance that is a formula
 
 
 def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 0, evaluate: bool = True) -> sp.Expr:
@@ -70,20 +73,27 @@ def expect(f: object, variable: sp.Symbol, variance: object = 1, mean: object = 
     (-log(2)/2 - EulerGamma/2, 0)
     """
     spread, centre = sp.sympify(variance), sp.sympify(mean)
-    expr, dummy = on_dummy(f, variable)
+    expr, dummy = on_dummy(f, variable, spread, centre)
     if spread.is_negative:
         raise DerivationError(f"a variance must be nonnegative, got {spread}")
     if centre.has(sp.I):
         raise DerivationError(f"a mean must be real, got {centre}")
+    return _mean(expr, dummy, spread, centre, evaluate)
+
+
+@lru_cache(maxsize=4096)  # the entries of a covariance share their means, as do a layer's orders, tangents and proofs
+def _mean(expr: sp.Expr, dummy: sp.Symbol, spread: sp.Expr, centre: sp.Expr, evaluate: bool) -> sp.Expr:
     if spread == 0:
         return expr.subs(dummy, centre)
     if centre == 0 and (scaled := in_units(expr, dummy, spread)) is not None:
-        return expect(scaled, dummy, evaluate=evaluate)
+        return _mean(scaled, dummy, sp.S.One, centre, evaluate)
     if (choice := choice_elsewhere(expr, dummy)) is not None:
-        means = (expect(expr.xreplace({choice: branch}), dummy, spread, centre, evaluate) for branch, _ in choice.args)
+        means = (_mean(expr.xreplace({choice: branch}), dummy, spread, centre, evaluate) for branch, _ in choice.args)
         return sp.Piecewise(*zip(means, (condition for _, condition in choice.args), strict=True))
     check_finite(expr, dummy, spread)
-    scale = spread if spread.is_number else sp.Dummy("s", positive=True)
+    scale = (
+        spread if spread.is_number else _apart(_SCALE, expr.free_symbols | spread.free_symbols | centre.free_symbols)
+    )
     rules = (_closed, _of_powers, _of_odd) if evaluate or expr.is_polynomial(dummy) else (_of_odd,)
     for rule in rules:
         try:
@@ -145,8 +155,11 @@ def _real_erf(argument: sp.Expr) -> sp.Expr:
     return sp.I * sp.erfi(turned) if argument.has(sp.I) and not turned.has(sp.I) else sp.erf(argument)
 
 
-def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
-    """The function on a fresh real variable, on which no kink can have been folded away."""
+def on_dummy(f: object, variable: sp.Symbol, *beside: sp.Expr) -> tuple[sp.Expr, sp.Symbol]:
+    """The function on a real variable that nothing beside holds, on which no kink can have been folded away.
+
+    Of a name it is the same each time, so that what is known of a function is known when it is met again.
+    """
     expr = sp.sympify(f)
     if not isinstance(expr, sp.Expr):
         raise DerivationError(f"a Gaussian mean needs an expression in {variable}, got {kind_of(f)}")
@@ -155,8 +168,19 @@ def on_dummy(f: object, variable: sp.Symbol) -> tuple[sp.Expr, sp.Symbol]:
             f"a Gaussian variable takes both signs, but {variable} is declared with one (or not real), which may "
             "already have folded a kink away; write the function on Symbol(..., real=True)"
         )
-    dummy = sp.Dummy(variable.name, real=True)
+    held = (expr.free_symbols - {variable}).union(*(formula.free_symbols for formula in beside))
+    dummy = _apart(_real_dummy(variable.name), held)
     return expr.xreplace({variable: dummy}), dummy
+
+
+@cache
+def _real_dummy(name: str) -> sp.Dummy:
+    return sp.Dummy(name, real=True)
+
+
+def _apart(dummy: sp.Dummy, held: set[sp.Basic]) -> sp.Dummy:
+    """The dummy, or one like it where formulas hold it already, as inside a mean that is being taken."""
+    return sp.Dummy(dummy.name, **dummy.assumptions0) if dummy in held else dummy
 
 
 def in_units(expr: sp.Expr, variable: sp.Symbol, variance: sp.Expr) -> sp.Expr | None:

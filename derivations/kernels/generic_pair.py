@@ -206,10 +206,12 @@ def pair_flow(architecture: Recipe, tangent: bool) -> PairFlow:
 
     Examples
     --------
-    >>> from derivations import ResNet, relu
-    >>> flow = pair_flow(ResNet(relu, width=sp.oo), tangent=False)
+    >>> from derivations import ResNet, relu, tanh
+    >>> flow = pair_flow(ResNet(tanh, width=sp.oo), tangent=False)
     >>> [len(flow.own), len(flow.pairs), flow.repeats]
     [1, 1, True]
+    >>> pair_flow(ResNet(relu, width=sp.oo), tangent=False).own_rates  # of degree 2: no mean is needed
+    (K_11/2,)
     """
     program = replace(architecture, inputs=1).program()
     filters = tuple(w.taps for w in program.filters)

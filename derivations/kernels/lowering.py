@@ -14,7 +14,7 @@ import sympy as sp
 from derivations.activations.base import Activation
 from derivations.errors import DerivationError, brief
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
-from derivations.kernels.means import MEAN, VARIANCE
+from derivations.kernels.means import MEAN, VARIANCE, degree
 from derivations.kernels.standard_form import Z, standard_form
 from derivations.limits.elimination.averages import FilterAverage
 from derivations.limits.gram import gram_matrix
@@ -140,7 +140,7 @@ class Lowering:
         if isinstance(expr, GaussianExpectation):
             mean, variance = map(self, expr.args[1:])
             factor, function, slope, shift = standard_form(expr.args[0])
-            return factor * self._one(function, slope * mean + shift, slope**2 * variance)
+            return factor * self._mean(function, slope * mean + shift, slope**2 * variance)
         if isinstance(expr, GaussianPairExpectation):
             return self._two(expr)
         if isinstance(expr, FilterAverage):
@@ -153,6 +153,13 @@ class Lowering:
         names = sp.Dummy(f"{stem}_1", real=True), sp.Dummy(f"{stem}_2", real=True)
         self.swap[names[1]] = names[0]
         return names
+
+    def _mean(self, function: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
+        """A mean over one neuron, which is a multiple of the variance where a centred function is of degree 2: what divides by it drops out."""
+        if mean == 0 and degree(Activation("f", function, Z)) == 2:
+            share = (function.subs(Z, 1) + function.subs(Z, -1)) / 2
+            return sp.Mul(share, variance, evaluate=share in (0, 1))  # not multiplied out
+        return self._one(function, mean, variance)
 
     def _one(self, function: sp.Expr, mean: sp.Expr, variance: sp.Expr) -> sp.Expr:
         law, side = self._alone(sp.Tuple(mean, variance))

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 import sympy as sp
+from mpmath import libmp
 
 from derivations.errors import brief
 from derivations.piecewise.expansion import expansion_at
@@ -63,6 +64,23 @@ def isolated_zeros(
             if not partly:
                 return Found((), part.doubt)
     return Found(tuple(sorted(zeros, key=lambda z: z.evalf(20))), doubts[0] if doubts else "")
+
+
+def keeps_its_sign(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> bool:
+    """Whether intervals prove that each factor is nowhere positive, or nowhere negative, on a whole interval; it may touch 0 as often as it likes.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> [keeps_its_sign(f, x, -sp.oo, sp.oo) for f in (sp.cos(x) + 1, sp.cos(x) + sp.Rational(1, 2))]
+    [True, False]
+    """
+    budget = Budget(OPERATIONS)
+    try:  # a number before all terms is a factor too: its rounding would reach beyond 0
+        ends = [_over(IntervalFunction(f, x, budget), left, right) for f in sp.Mul.make_args(sp.factor_terms(expr))]
+    except (Unsupported, Spent):
+        return False
+    return all(libmp.mpf_sign(low) >= 0 or libmp.mpf_sign(high) <= 0 for low, high in ends)
 
 
 def _inside(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:

@@ -17,6 +17,7 @@ from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise.continued import Continued
+from derivations.piecewise.isolate import keeps_its_sign
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -42,6 +43,7 @@ class Piece:
         return (self.left + self.right) / 2
 
 
+_TRIES = 4  # of points
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, Continued)
 
 
@@ -295,11 +297,25 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
                 doubt = doubt or doubted(f"the condition {brief(condition)}: {changes.doubt}")
         ends = (part.left, *sorted(cuts, key=lambda c: c.evalf(30)), part.right)
         resolved = [
-            Piece(left, right, _with_branch(part.expr, node, branches, variable, rational_between(left, right)))
+            Piece(
+                left,
+                right,
+                _with_branch(part.expr, node, branches, variable, _aside(conditions, variable, left, right)),
+            )
             for left, right in pairwise(ends)
         ]
         todo += merged(resolved)[::-1]
     return merged(done), doubt
+
+
+def _aside(conditions: Iterable[Relational], variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Rational:
+    """A point of an interval at which no condition compares equal numbers, as cos x and 1 are at 0 beside which cos x is less."""
+    point = rational_between(left, right)
+    for _ in range(_TRIES):
+        if all((c.lhs - c.rhs).xreplace({variable: point}).evalf(15) != 0 for c in conditions):
+            return point
+        point = rational_between(point, right)
+    return point
 
 
 def _with_branch(
@@ -345,7 +361,10 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
         raise DerivationError(
             f"cannot order the breakpoint {points[0]} among those of other conditions; give its parameters numbers"
         )
-    found, singular = (f(difference, variable, left, right) for f in (zeros, singular_points))
+    singular = singular_points(difference, variable, left, right)
+    if keeps_its_sign(difference, variable, left, right):
+        return singular
+    found = zeros(difference, variable, left, right)
     return Found((*found.zeros, *singular.zeros), found.doubt or singular.doubt)
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import sympy as sp
 
-from derivations.calculus.ito import bracket, generator
+from derivations.calculus.ito import generator
 from derivations.calculus.noise import along, noise_factor
+from derivations.calculus.size import written_size
 from derivations.diffusion import Diffusion, Limit
 from derivations.errors import DerivationError, brief
 from derivations.piecewise import Point, analyse
@@ -38,7 +39,7 @@ def weak_second_step(limit: Limit) -> Step:
     Raises
     ------
     DerivationError
-        At such a kink, or at a jump.
+        At such a kink, or at a jump; where the step would be too long.
 
     Examples
     --------
@@ -72,6 +73,11 @@ def weak_second_step(limit: Limit) -> Step:
                 v = sp.S.NegativeOne if j == k else turn[j, k] if j > k else -turn[k, j]
                 moved += _along(process, columns[j], factor[i, k]) * size * (g * f + v) / 2
         update.append(moved)
+        if written_size(moved) > _LONGEST:
+            raise DerivationError(
+                f"the weak step of order 2 of {len(states)} states differentiates roots of roots: {x} alone moves by {written_size(moved)} "
+                "operations; use euler_maruyama, whose order in expectations is 1"
+            )
     used = set().union(*(u.free_symbols for u in update))
     return Step(states, process.time, size, xi, tuple(flip for flip in flips if flip in used), tuple(update))
 
@@ -121,6 +127,8 @@ def _rests(process: Diffusion, x: sp.Symbol, point: sp.Expr) -> bool:
     return sp.S.Zero in limits
 
 
+#: Operations of a step for one state: those of two inputs' Gram matrix have 985, of three 218 625, which do not compile in minutes.
+_LONGEST = 20_000
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, sp.Piecewise)
 #: Where a covariance is smaller, it counts as this in denominators: the numerators vanish with it.
 _TINY = sp.Rational(1, 10**100)
@@ -149,13 +157,30 @@ def _bounded(change: sp.Expr, noise: sp.Expr, process: Diffusion) -> sp.Expr:
     return sp.Min(sp.Max(change.subs(x, beside), -sp.Abs(noise)), sp.Abs(noise))
 
 
+def _plain_generator(process: Diffusion, function: sp.Expr) -> sp.Expr:
+    """The generator of a function; of several states not multiplied out: roots of roots would not come to an end."""
+    if len(process.states) == 1:
+        return generator(process, function)
+    used = [(i, x) for i, x in enumerate(process.states) if x in function.free_symbols]
+    slopes = {i: function.diff(x) for i, x in used}
+    first = [process.drift[i] * slopes[i] for i, _ in used]
+    second = [process.entry(i, j) * slopes[i].diff(y) for i, _ in used for j, y in used if process.entry(i, j) != 0]
+    return sp.Add(function.diff(process.time), *first, sp.Add(*second) / 2)
+
+
+def _bracket(process: Diffusion, function: sp.Expr) -> sp.Expr:
+    """Of a function with itself, not multiplied out."""
+    slopes = [(i, function.diff(x)) for i, x in enumerate(process.states) if x in function.free_symbols]
+    return sp.Add(*(process.entry(i, j) * f * g for i, f in slopes for j, g in slopes))
+
+
 def _generator(process: Diffusion, function: sp.Expr) -> sp.Expr:
     r"""The generator of a function; of a root :math:`c\sqrt a` as :math:`c\,(\mathcal{L}a/2\sqrt a - \nabla a^\top a\nabla a/8 a^{3/2})`."""
     constant, inside = _root(process, function)
     if inside is None:
-        return generator(process, function)
+        return _plain_generator(process, function)
     root = sp.sqrt(sp.Max(inside, _TINY))
-    return constant * (generator(process, inside) / (2 * root) - bracket(process, inside, inside) / (8 * root**3))
+    return constant * (_plain_generator(process, inside) / (2 * root) - _bracket(process, inside) / (8 * root**3))
 
 
 def _along(process: Diffusion, column: sp.MatrixBase, function: sp.Expr) -> sp.Expr:

@@ -29,6 +29,7 @@ from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.near import smooth_beside
 from derivations.piecewise.terms import LOG, Expansion, Unknown, is_flat
 from numerics.backends.base import real_numbers, strict_settings
+from numerics.backends.bridges import FIRST, LAST, bridges
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
@@ -163,12 +164,22 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         by_parts = _by_parts(expr, naive)
         other = naive(by_parts)
         if by_parts != expr and _same(written, other, [side for side in SIDES if side not in {d.side for d in doubts}]):
-            inner, doubts = by_parts, _doubts(other, expr, truth, [d.side for d in doubts])
+            inner, written, doubts = by_parts, other, _doubts(other, expr, truth, [d.side for d in doubts])
     mended = [*tails, *doubts]
-    if not mended:
+    between = [piece for towards in (1, -1) for piece in bridges(written, truth, X, towards, _middle(mended, towards))]
+    if not mended and not between:
         return inner
-    branches = [*_united(mended), *_united(beyond)]  # what is further out takes over from what is nearer
-    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t), branches)
+    branches = [*between, *_united(mended), *_united(beyond)]  # what is further out takes over from what is nearer
+    return _joined(guarded_branches(inner), mended[0].side.at(mended[0].t) if mended else between[0][2], branches)
+
+
+def _middle(mended: list[Tail], towards: int) -> tuple[int, int]:
+    """Binary logarithms of the sizes between which no tail stands in."""
+    here = [tail for tail in mended if tail.side.towards == towards]
+    return (
+        max((int(mp.ceil(mp.log(mp.mpf(t.t.p) / t.t.q, 2))) for t in here if not t.side.infinite), default=FIRST),
+        min((int(mp.ceil(-mp.log(mp.mpf(t.t.p) / t.t.q, 2))) for t in here if t.side.infinite), default=LAST),
+    )
 
 
 def _tails_or_joined(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:

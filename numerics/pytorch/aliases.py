@@ -35,6 +35,8 @@ _VIEWS = frozenset(
         "dropout",
         "requires_grad_",
         "expand",
+        "expand_as",
+        "broadcast_to",
     ]
 )
 #: Operators whose names end like those of methods that write.

@@ -21,6 +21,8 @@ from numerics.pytorch.values import MULTIPLIED, NEURONS, THERE, Value, is_tensor
 
 def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
     """A sum; what is added to the state is a branch, numbers that are added to scores are a mask."""
+    if alpha != 1:
+        b = alpha * b if is_tensor(b) else reader.value(b, "a term").map(lambda e: number(alpha) * e)
     for scores, mask in ((a, b), (b, a)):
         if isinstance(scores, Value) and THERE in scores.axes and is_tensor(mask) and mask.numel() > 1:
             return masked(reader, scores, mask, False)
@@ -29,8 +31,6 @@ def added(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
         raise ValueError(
             "two comparisons are added, which PyTorch takes as or; write one | other, or numbers by float()"
         )
-    if alpha != 1:
-        second = second.map(lambda e: number(alpha) * e)
     if first.skip is None:
         first, second = second, first
     if first.skip is None or second.skip is not None:
@@ -54,7 +54,7 @@ def finite(reader: Reader, x: Any, *arguments: Any, **options: Any) -> Value:
 
 def subtracted(reader: Reader, a: Any, b: Any, alpha: float = 1) -> Value:
     """A difference, as the sum with the negative."""
-    return added(reader, a, reader.value(b, "a term").map(lambda e: -e), alpha)
+    return added(reader, a, -b if is_tensor(b) else reader.value(b, "a term").map(lambda e: -e), alpha)
 
 
 def multiplied(reader: Reader, a: Any, b: Any) -> Value:

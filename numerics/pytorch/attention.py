@@ -255,8 +255,7 @@ def multihead(
         reader.refuse(name, DROPPED)
     if module.bias_k is not None or module.add_zero_attn:
         reader.refuse(name, "adds a position of its own (add_bias_kv, add_zero_attn), which has no rule")
-    if key_padding_mask is not None:
-        reader.refuse(name, "gets a mask for the padding of each input; positions of all inputs are treated alike")
+    attn_mask = _with_padding(reader, name, attn_mask, key_padding_mask)
     arguments = [reader.value(x, name) for x in (query, key, value)]
     expected = (BATCH, HERE, NEURONS) if module.batch_first else (HERE, BATCH, NEURONS)
     for x in arguments:
@@ -278,6 +277,20 @@ def multihead(
     out = module.out_proj
     tensors = Tensors(out.weight, out.bias, "default_zero_bias")
     return reader.matrix(below(name, "out_proj"), tensors, joined), None
+
+
+def _with_padding(reader: Reader, name: str, mask: Any, padding: Any) -> Any:
+    """A mask of pairs that hides padded positions too, which are those of all inputs."""
+    if padding is None:
+        return mask
+    if not is_tensor(padding) or padding.numel() != reader.places or tuple(padding.shape[:-1]) not in ((), (1,)):
+        reader.refuse(name, "gets a mask for the padding of each input; positions of all inputs are treated alike")
+    return _as_added(padding).reshape(1, -1) + (0 if mask is None else _as_added(mask))
+
+
+def _as_added(mask: Any) -> Any:
+    """A mask as numbers to add to the scores; True hides here."""
+    return mask.double().zero_().masked_fill(mask, -np.inf) if "bool" in str(mask.dtype) else mask
 
 
 def _turned(mask: Any) -> Any:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from numerics.pytorch.arithmetic import multiplied
 from numerics.pytorch.attention import multiplied_as_matrices
 from numerics.pytorch.linear import linear_function
+from numerics.pytorch.norms import summed as add_up
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import Value, is_tensor, spoken
 
 
 def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
-    """A matrix of the block on the neurons, scores of queries and keys, or their shares times values.
+    """A matrix of the block on the neurons, scores of queries and keys, their shares times values, or products number by number.
 
     Raises
     ------
@@ -25,6 +27,8 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
         raise ValueError(f"{equation!r} is no product of two tensors with all axes named, such as 'bid,bjd->bij'")
     (a, x), (b, y) = sorted(zip(names, given, strict=True), key=lambda pair: is_tensor(pair[1]))
     summed = [label for label in a if label in b and label not in out]
+    if ({*a} <= {*b} or {*b} <= {*a}) and {*a, *b} == {*out, *summed} and len(summed) < 2:
+        return _number_by_number(reader, (x, a), (y, b), out, "".join(summed))
     if len(summed) != 1 or {*a, *b} - {*out} != {*summed} or any(len(set(s)) < len(s) for s in (a, b, out)):
         raise ValueError(f"{equation!r} sums over more or less than one axis of both tensors, which has no rule")
     (k,) = summed
@@ -49,6 +53,25 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
         _spread(_ordered(reader, y, b, _in(b, each) + k + n), b, each),
     )
     return _ordered(reader, multiplied_as_matrices(reader, first, second), each + m + n, out)
+
+
+def _number_by_number(reader: Reader, *factors: Any) -> Value:
+    """Products of numbers with the same labels, summed over one of them or over none."""
+    first, second, out, summed = factors
+    x, y = (_with_all(reader, tensor, labels, out + summed) for tensor, labels in (first, second))
+    made: Value = multiplied(reader, x, y)
+    if not summed:
+        return made
+    total: Value = add_up(reader, made, -1, True)
+    return total.without(len(out))
+
+
+def _with_all(reader: Reader, x: Any, labels: str, wanted: str) -> Any:
+    """A tensor with an axis for each of the labels, of size 1 where it has none."""
+    own = [labels.index(label) for label in wanted if label in labels]
+    if is_tensor(x):
+        return x.permute(own).reshape([x.shape[labels.index(w)] if w in labels else 1 for w in wanted])
+    return _spread(_ordered(reader, x, labels, _in(labels, wanted)), labels, wanted)
 
 
 def _listed(reader: Reader, x: Any, labels: str) -> str:

@@ -17,7 +17,10 @@ import sympy as sp
 from derivations.errors import unknown
 from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
 from numerics.pytorch.draws import with_kind
+from numerics.pytorch.gradients import own_gradients_said
 from numerics.pytorch.guards import unwrapped
+from numerics.pytorch.making import for_all_inputs, whole_sizes
+from numerics.pytorch.network import STOPPED
 from numerics.pytorch.reader import Reader
 from numerics.pytorch.rules import FUNCTIONS, function_rule, rule_of
 from numerics.pytorch.sizes import shape_of_state
@@ -153,7 +156,8 @@ class Graph:
 
     def _traced(self) -> Any:
         """What torch.fx lists; modules with a rule are left whole, conditions on sizes are decided."""
-        fx = import_module("torch.fx")
+        fx, torch = import_module("torch.fx"), import_module("torch")
+        has_gradients = torch.is_grad_enabled()
         outer, writing = self, _proxies_that_write(fx, _precision(self.block))
 
         class Tracer(fx.Tracer):  # type: ignore[name-defined]
@@ -165,6 +169,11 @@ class Graph:
             def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
                 alone = _of_the_state_alone(root_fn, outer.arguments)
                 return alone, [self.root, self.create_proxy("placeholder", "x", (), {})]
+
+            def create_node(self, *given: Any, **options: Any) -> Any:
+                if has_gradients and not torch.is_grad_enabled():
+                    outer.reader.remark(STOPPED)
+                return super().create_node(*given, **options)
 
             def is_leaf_module(self, module: Any, name: str) -> bool:
                 return rule_of(module, None) is not None or super().is_leaf_module(module, name)
@@ -192,8 +201,17 @@ class Graph:
                     return int(found)
                 raise TypeError("a whole number is asked for that depends on the batch or on values of tensors")
 
+            def size(self, obj: Any) -> Any:
+                """What a size of the state is, or anything else as it is."""
+                if not isinstance(obj, fx.Proxy):
+                    return obj
+                found = outer.known_at(obj.node, self.graph)
+                return int(found) if isinstance(found, (int, sp.Integer)) else found
+
+        tracer = Tracer()
         try:
-            return _still(lambda: Tracer().trace(self.block), f"{type(self.block).__name__} draws random numbers")
+            with whole_sizes(tracer.size), own_gradients_said(self.reader.remark):
+                return _still(lambda: tracer.trace(self.block), f"{type(self.block).__name__} draws random numbers")
         except (RandomNumbers, Unread):
             raise
         except Undecided as error:
@@ -278,7 +296,7 @@ def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, 
     if arguments and is_tensor(arguments[0]) and writes(word, options):
         raise ValueError("it changes a tensor of the block in place")
     call = getattr(arguments[0], word) if node.op == "call_method" else node.target
-    rest = arguments[1:] if node.op == "call_method" else arguments
+    rest = for_all_inputs(word, arguments[1:] if node.op == "call_method" else arguments)
     return _still(lambda: call(*rest, **options), "it draws random numbers")
 
 

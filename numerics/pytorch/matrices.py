@@ -37,6 +37,7 @@ class Matrices(Block):
         super().__init__(block, width, positions)
         self.draws, self.exact_law = draws, exact_law
         self.modules: dict[str, Draw] = {}
+        self.frozen: list[str] = []  # whose weights do not train
         self._lengths: dict[sp.Basic, int] = {}
         self._matrices: dict[int, tuple[str, Any, Any]] = {}  # by the storage of their weights: name, weight, bias
         self._keys: dict[str, int] = {}  # the storage of each matrix that was read
@@ -62,6 +63,8 @@ class Matrices(Block):
             )
         draw = self.draws.of(name, self.width, self.features, tensors)
         self.modules[name] = draw
+        if not (source if source is not None else tensors.weight).requires_grad and name not in self.frozen:
+            self.frozen.append(name)
         if bias is not tensors.bias and draw.bias_variance != 0:
             self.refuse(name, f"shares its weights with {shared} but not its biases, which has no rule")
         self._require_untied(name, key, body)

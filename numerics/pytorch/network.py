@@ -18,8 +18,9 @@ from numerics.pytorch.values import identifier
 
 #: Characters of a layer that is shown as one formula.
 _LONG = 400
-#: What is remarked of a module that stops gradients.
-STOPPED = "gradients are stopped by detach, which changes training alone"
+#: What is remarked of a module that stops gradients, or has its own.
+STOPPED = "gradients are stopped by detach or no_grad, which changes training alone"
+OWN_GRADIENTS = "gradients of a torch.autograd.Function are its own, which changes training alone"
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,21 @@ class TorchNetwork(Network):
         What was taken as something simpler, such as the small number inside a norm.
     matrices : sequence of (str, tuple of str)
         For each module with weights the names of the layer's matrices that it became; the parts of what it puts out have their own.
+    frozen : sequence of str
+        Modules whose weights have ``requires_grad=False``: training leaves them as they are.
     """
 
     modules: Sequence[tuple[str, Draw]] = field(default=())
     remarks: Sequence[str] = field(default=())
     matrices: Sequence[tuple[str, tuple[str, ...]]] = field(default=())
+    frozen: Sequence[str] = field(default=())
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "modules", tuple(self.modules))
         object.__setattr__(self, "remarks", tuple(self.remarks))
         object.__setattr__(self, "matrices", tuple(self.matrices))
+        object.__setattr__(self, "frozen", tuple(self.frozen))
 
     @property
     def wholes(self) -> dict[str, str]:
@@ -84,14 +89,22 @@ class TorchNetwork(Network):
         ------
         ValueError
             Where neither a branch beside the state nor the layer as a whole has a size that could shrink with the depth, or gradients are
-            stopped on the way.
+            stopped on the way or a function's own.
         """
         if training is False:
             return scalings(self, small={step: 0}) if self.layer.has(step) else self._without_branch()
-        if STOPPED in self.remarks:
-            raise ValueError(
-                "the module stops gradients by detach, which the first step of training does not know; take it away"
+        if STOPPED in self.remarks or OWN_GRADIENTS in self.remarks:
+            own = OWN_GRADIENTS in self.remarks
+            does = (
+                "has gradients of its own (torch.autograd.Function)" if own else "stops gradients by detach or no_grad"
             )
+            raise ValueError(f"the module {does}, which the first step of training does not know; take it away")
+        if training is True and self.frozen:
+            training = [name for name, _ in self.matrices if name not in self.frozen]
+            if not training:
+                raise ValueError(
+                    "all weights of the module have requires_grad=False, so that training moves none of them"
+                )
         return scalings(self, training=True if training is True else self._matrices_of(training))
 
     def _without_branch(self) -> Scalings:

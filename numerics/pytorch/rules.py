@@ -21,12 +21,14 @@ from numerics.pytorch import (
     einsum,
     encoder,
     linear,
+    making,
     moving,
     neighbours,
     norms,
     padding,
     pooling,
     shapes,
+    spreading,
 )
 from numerics.pytorch.dropping import branch_dropped, drops
 from numerics.pytorch.reader import Reader, Rule
@@ -41,12 +43,14 @@ _KINDS = (
     dropping,
     einsum,
     linear,
+    making,
     moving,
     neighbours,
     norms,
     padding,
     pooling,
     shapes,
+    spreading,
 )
 
 #: Modules of torchvision, timm and others that drop a branch.

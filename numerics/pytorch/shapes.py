@@ -11,9 +11,22 @@ import numpy as np
 import sympy as sp
 
 from numerics.pytorch.network import STOPPED
-from numerics.pytorch.reader import Reader, Rule, as_number, here
+from numerics.pytorch.reader import Reader, Rule, here
 from numerics.pytorch.tables import Woven
-from numerics.pytorch.values import ANY, BATCH, NEURONS, ONE, ROWS, Axis, Part, Value, batch_size, spoken, stacked
+from numerics.pytorch.values import (
+    ANY,
+    BATCH,
+    NEURONS,
+    ONE,
+    ROWS,
+    Axis,
+    Part,
+    Value,
+    batch_size,
+    is_tensor,
+    spoken,
+    stacked,
+)
 
 
 def shape_of(reader: Reader, x: Any, dim: Any = None) -> Any:
@@ -53,7 +66,7 @@ def transposed(reader: Reader, x: Any, dim0: int, dim1: int) -> Value:
 def permuted(reader: Reader, x: Any, *dims: Any) -> Value:
     """All axes in a new order."""
     value = reader.value(x, "permute")
-    return value.arranged([value.axis(d, "permute") for d in _listed(dims)])
+    return value.arranged([value.axis(d, "permute") for d in listed_sizes(dims)])
 
 
 def unsqueezed(reader: Reader, x: Any, dim: int) -> Value:
@@ -108,7 +121,7 @@ def reshaped(reader: Reader, x: Any, *shape: Any) -> Value:
     """
     value = reader.value(x, "reshape")
     old = list(shape_of(reader, value))
-    new = [sp.sympify(size) for size in _listed(shape)]
+    new = [sp.sympify(size) for size in listed_sizes(shape)]
     total = sp.prod(old)
     if -1 in new:
         rest = sp.prod([size for size in new if size != -1])
@@ -249,23 +262,8 @@ def repeated_in_place(reader: Reader, x: Any, repeats: Any, dim: Any = None) -> 
     return Value((*value.axes[:axis], entries.shape[value.listed(axis)], *value.axes[axis + 1 :]), entries)
 
 
-def expanded(reader: Reader, x: Any, *sizes: Any) -> Value:
-    """``x.expand``: axes of size 1 become lists of the same; the others stay."""
-    value = reader.value(x, "expand")
-    given = _listed(sizes)
-    while len(value.axes) < len(given):
-        value = value.with_one(0)
-    for axis, size in enumerate(given):
-        if reader.are_few(value, axis) and reader.size_of(value, axis) == 1 and size == reader.features:
-            value = value.map(as_number)  # a gate for all neurons
-        elif value.axes[axis] == ONE and isinstance(size, int) and size > 1:
-            value = stacked([value.without(axis)] * size, axis)
-        elif size != -1 and sp.sympify(size) != reader.size_of(value, axis):
-            raise ValueError(f"a tensor of {spoken(value.axes)} is expanded to {tuple(given)}")
-    return value
-
-
-def _listed(given: tuple[Any, ...]) -> list[Any]:
+def listed_sizes(given: tuple[Any, ...]) -> list[Any]:
+    """Sizes that are given one by one, or as one tuple."""
     return list(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else list(given)
 
 
@@ -283,6 +281,8 @@ def converted(reader: Reader, x: Any, *options: Any, **more: Any) -> Any:
     ValueError
         For whole numbers or truth values, to which numbers would be rounded.
     """
+    if is_tensor(x):  # to the state's precision, which here is none
+        return x
     value = reader.value(x, "what is converted")
     for kind in (*options, *more.values()):
         if hasattr(kind, "is_floating_point") and not callable(kind.is_floating_point) and not kind.is_floating_point:
@@ -308,7 +308,6 @@ FUNCTIONS: dict[str, Rule] = {
     "unflatten": unflattened,
     **dict.fromkeys(("reshape", "view"), reshaped),
     "repeat_interleave": repeated_in_place,
-    "expand": expanded,
     "detach": stopped,
     **{word: same for word in ("contiguous", "clone", "type_as", "requires_grad_")},
     **dict.fromkeys(("to", "float", "double", "half", "bfloat16", "type"), converted),

@@ -138,6 +138,7 @@ def from_torch(
         modules=tuple(reader.modules.items()),
         remarks=(*reader.remarks, *reader.draws.remarks),
         matrices=reader.matrices_in(layer),
+        frozen=tuple(reader.frozen),
     )
 
 

@@ -12,6 +12,7 @@ from derivations.activations import identity, leaky_relu, relu, tanh
 from derivations.architectures import ResNet
 from derivations.calculus.ito import generator
 from derivations.calculus.noise import NoiseKind, classify_noise, noise_factor
+from derivations.derivation import derive
 from derivations.diffusion import Diffusion, Flow
 from derivations.errors import DerivationError, NoClosedForm
 from derivations.limits import depth_limit
@@ -192,3 +193,11 @@ def test_kinks_and_dead_pieces_step_as_they_should():
         assert abs((update.subs(at).subs(state, value) - exact).evalf(30)) < sp.Rational(1, 10**25)
     dead = lamperti_step(depth_limit(ResNet(relu, width=1)))
     assert dead.update[0].subs(dead.states[0], -1) == -1
+
+
+def test_the_weak_step_of_order_2_of_six_states_is_refused_for_its_length():
+    """Derivatives of roots of roots: it did not return in 150 s."""
+    of_two, of_three = (derive(ResNet(identity, width=5, inputs=k)).gram for k in (2, 3))
+    with pytest.raises(DerivationError, match=r"differentiates roots of roots.*use euler_maruyama"):
+        weak_second_step(of_three)
+    assert len(weak_second_step(of_two).update) == 3

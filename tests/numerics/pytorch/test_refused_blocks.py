@@ -111,7 +111,7 @@ ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
             "give one for all heads and inputs",
         ),
         (
-            Calls(lambda b, x: x + b.attn(x, x, x, key_padding_mask=b.mask)[0], mask=torch.ones(1, 3), **ATTENTION),
+            Calls(lambda b, x: x + b.attn(x, x, x, key_padding_mask=b.mask)[0], mask=torch.ones(2, 3), **ATTENTION),
             {"positions": 3},
             r"attn \(MultiheadAttention\) gets a mask for the padding",
         ),

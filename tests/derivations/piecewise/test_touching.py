@@ -1,0 +1,44 @@
+"""Kinks of waves that touch a bound as often as they like and do not cross it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+from derivations import ResNet, derive, parse_activation
+from derivations.errors import NoClosedForm
+from derivations.piecewise import pieces
+
+POINTS = np.array([-100.3, -31.4, -7.1, -2.2, -0.4, 0.3, 1.9, 6.6, 40.1, 77.7])
+KNOWN = {
+    "min(sign(x/2), cos(x))": lambda x: np.minimum(np.sign(x), np.cos(x)),
+    "min(sign(x), sin(x))": lambda x: np.minimum(np.sign(x), np.sin(x)),
+    "max(sign(x), cos(x))": lambda x: np.maximum(np.sign(x), np.cos(x)),
+    "max(0.3*sin(x), -0.3)": lambda x: 0.3 * np.sin(x),
+    "min(cos(x)**2, 1)": lambda x: np.cos(x) ** 2,  # at 0, where a condition would be tried, both are 1
+    "max(-cos(x)**2, -1)": lambda x: -(np.cos(x) ** 2),
+    "max(x*sin(x), -abs(x))": lambda x: x * np.sin(x),
+    "min(cos(3*x+1), 1)*x": lambda x: x * np.cos(3 * x + 1),
+    "max(sin(x)+cos(x), -2)": lambda x: np.sin(x) + np.cos(x),
+    "max(exp(-x**2)*cos(x), 1)": np.ones_like,
+}
+
+
+@pytest.mark.parametrize("text", KNOWN)
+def test_a_bound_that_is_touched_is_no_kink(text):
+    """The first was refused: zeros of cos(x) + 1 without end, at none of which the smaller one changes."""
+    activation = parse_activation(text)
+    x = activation.variable
+    found = pieces(activation.expr, x)
+    assert {p.left for p in found} <= {-sp.oo, sp.S.Zero}
+    values = [float(next(p.expr for p in found if p.left < v < p.right).subs(x, v)) for v in POINTS]
+    assert np.abs(np.array(values) - KNOWN[text](POINTS)).max() < 1e-12
+    assert "dB" in str(derive(ResNet(activation, width=1)))
+
+
+@pytest.mark.parametrize("text", ["max(cos(x), -0.5)", "min(sin(x), cos(x))", "max(cos(x), -0.999999999)"])
+def test_a_bound_that_is_crossed_without_end_is_refused(text):
+    activation = parse_activation(text)
+    with pytest.raises(NoClosedForm, match="not all points are known"):
+        pieces(activation.expr, activation.variable)
