@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import comb
 from typing import Any
 
@@ -18,7 +17,7 @@ from numerics import given
 from numerics.compile import compile_expression
 from numerics.compile.readouts import SecondMoments, second_moments
 from numerics.densities import FrozenDistribution, Measure, PointMass
-from numerics.densities.base import Array
+from numerics.densities.base import Array, ByContent
 from numerics.densities.scale_mixture import EvenMoments, HalfMixture
 from numerics.flows import solve_flow
 from numerics.limit_distribution import distribution, has_distribution
@@ -26,6 +25,7 @@ from numerics.paths import simulate_sde
 
 _SETTLED = 1e-11  # change of probabilities at which the list of variances is long enough
 _FINEST = 1 / 256
+_UNSEEN = 1e-12  # probability outside the range of doubles up to which it is left out
 
 
 @given.checked(
@@ -106,8 +106,8 @@ def output_law(
     return _by_first_way(d, readout, x0, t, samples, steps, seed)
 
 
-@dataclass(frozen=True)
-class Readout:
+@dataclass(frozen=True, eq=False)
+class Readout(ByContent):
     """What turns second moments of the state into the output's variance."""
 
     c: Array
@@ -138,7 +138,8 @@ class Power:
 
     def __call__(self, y: Array) -> Array:
         """At states."""
-        return np.asarray(self.factor * y**self.power)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(self.factor * y**self.power)
 
     def moment(self, order: int, law: FrozenDistribution) -> float:
         """Its moment, from those of the state."""
@@ -146,7 +147,19 @@ class Power:
 
 
 @dataclass(frozen=True)
-class _Mixed:
+class _Readouts:
+    """Moments of the output's variance over a scalar law."""
+
+    readout: Readout
+    second: Power
+    law: FrozenDistribution
+
+    def __call__(self, order: int) -> float:
+        return self.readout.moment(order, lambda power: self.second.moment(power, self.law))
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixed(ByContent):
     """Moments of a listed variance."""
 
     weights: Array
@@ -329,12 +342,13 @@ def _from_samples(seconds: Array, readout: Readout) -> FrozenDistribution:
 
 def _from_law(law: FrozenDistribution, second: Power, readout: Readout) -> FrozenDistribution:
     """The mixture over a scalar law: a list of variances that is made finer until probabilities stand still."""
-    made, last = None, None
+    made, last, remark = None, None, law.remark
     h = 0.5
     while h >= _FINEST:
         weights, values = _nodes(law, h)
-        made = _mixture(f"output over {law.name}", weights, readout.of(second(values)), law.error)
-        scales = np.sqrt(np.quantile(readout.of(second(values)), [0.02, 0.3, 0.7, 0.98])) * 1.1
+        variances = readout.of(second(values))
+        made = _mixture(f"output over {law.name}", weights, variances, law.error)
+        scales = np.sqrt(np.quantile(variances[np.isfinite(variances)], [0.02, 0.3, 0.7, 0.98])) * 1.1
         probabilities = made.sf(np.where(scales > 0, scales, 1.0)) if last is None else made.sf(last[0])
         if last is not None and np.abs(probabilities - last[1]).max() < _SETTLED:
             break
@@ -347,13 +361,10 @@ def _from_law(law: FrozenDistribution, second: Power, readout: Readout) -> Froze
     else:
         made = FrozenDistribution(made.name, made.parts, made.moments, error=law.error + 2 * change)  # type: ignore[union-attr]
     assert made is not None
-    return FrozenDistribution(
-        made.name,
-        made.parts,
-        EvenMoments(partial(readout.moment, second=partial(second.moment, law=law))),
-        made.error,
-        law.remark,
-    )
+    if (below := float(weights[(variances == 0) & (values != 0)].sum())) > _UNSEEN:
+        said = f"variances below the smallest double, with the probability {below:.2g}, are a point mass at 0"
+        remark = f"{remark}; {said}" if remark else said
+    return FrozenDistribution(made.name, made.parts, EvenMoments(_Readouts(readout, second, law)), made.error, remark)
 
 
 def _nodes(law: FrozenDistribution, h: float) -> tuple[Array, Array]:
@@ -383,6 +394,10 @@ def _nodes(law: FrozenDistribution, h: float) -> tuple[Array, Array]:
 
 def _mixture(name: str, weights: Array, variances: Array, error: float) -> FrozenDistribution:
     kept = (weights > 0) & (variances > 0) & np.isfinite(variances)
+    if (beyond := float(weights[~np.isfinite(variances)].sum())) > _UNSEEN:
+        raise ValueError(
+            f"the output's variance leaves the range of doubles with the probability {beyond:.2g}; take a smaller t or start"
+        )
     parts: list[Measure] = []
     if kept.any():
         parts = [HalfMixture(weights[kept], np.sqrt(variances[kept]), sign) for sign in (-1, 1)]

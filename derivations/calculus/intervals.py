@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import sympy as sp
@@ -125,9 +126,15 @@ def kinks_inside(process: Diffusion, inside: sp.Expr | float) -> tuple[sp.Expr, 
 def _singular(entry: sp.Expr, x: sp.Symbol, shift: sp.Expr) -> list[sp.Expr]:
     """Of a coefficient, around a point where only a window of infinitely many is listed."""
     found, doubt = singularities(entry, x)
-    if not doubt or abs(shift) <= WINDOW / 2:
+    if not doubt or _within(found, shift):
         return [point.value for point in found]
     return [point.value + shift for point in singularities(entry.subs(x, x + shift), x)[0]]
+
+
+def _within(listed: Sequence[Point], shift: sp.Expr) -> bool:
+    """Whether a point is where zeros are listed if not all are: from 0 as far as there are many, within the window."""
+    farthest = max((abs(float(point)) for point in listed), default=WINDOW / 2)
+    return bool(abs(shift) <= min(farthest, WINDOW / 2))
 
 
 def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
@@ -135,7 +142,7 @@ def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
     a = factored(a)
     found = analyse(a, x)
     shift = sp.floor(inside)
-    if found.complete or abs(shift) <= WINDOW / 2:
+    if found.complete or _within(found.vanishing_sides, shift):
         return found
     moved = analyse(a.subs(x, x + shift), x)
 

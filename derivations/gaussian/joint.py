@@ -17,7 +17,7 @@ from derivations.gaussian.node import GaussianMean
 from derivations.special import ExpertGate
 
 #: Functions that are not smooth.
-_KINKED = (sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
+KINKED = (sp.Piecewise, sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside)
 
 
 class GaussianJointExpectation(GaussianMean):
@@ -110,7 +110,7 @@ class GaussianJointExpectation(GaussianMean):
 
 def has_kinks(expr: sp.Expr) -> bool:
     """Whether a function has kinks or jumps."""
-    return bool(expr.has(*_KINKED)) or any(gate.jumps for gate in expr.atoms(ExpertGate))
+    return bool(expr.has(*KINKED)) or any(gate.jumps for gate in expr.atoms(ExpertGate))
 
 
 @lru_cache(maxsize=256)
@@ -144,6 +144,9 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
     # a variable without variance is 0
     still = {z: sp.S.Zero for i, z in enumerate(variables) if table[i, i] == 0}
     inside = inside.xreplace(still) if still else inside
+    reduced = _without_polynomial_parts(inside, variables, table)
+    if reduced is not inside:
+        return constant * joint_mean(reduced, variables, table)
     # scores of the experts whose shares are meant come first, so that experts of one law have one mean
     own = set().union(*(gate.args[2].free_symbols for gate in inside.atoms(ExpertGate)))
     used = sorted((i for i, z in enumerate(variables) if inside.has(z)), key=lambda i: variables[i] not in own)
@@ -159,6 +162,29 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
         return constant * sp.Add(*(_moment(p, table) * joint_mean(factor, rest, own) for p, factor in terms))
     inside, names, table = _in_combinations(inside, [variables[i] for i in used], table.extract(used, used))
     return constant * GaussianJointExpectation(sp.Lambda(tuple(names), inside), table.as_immutable())
+
+
+def _without_polynomial_parts(body: sp.Expr, variables: Sequence[sp.Symbol], table: sp.Matrix) -> sp.Expr:
+    """Variables that are independent of the others and occur in powers only have their moments in place of the powers."""
+    used = [i for i, z in enumerate(variables) if body.has(z)]
+    blocks = table.extract(used, used).connected_components() if len(used) > 1 else []
+    for block in blocks if len(blocks) > 1 else []:
+        own = [variables[used[k]] for k in block]
+        if body.is_polynomial(*own):
+            places = [used[k] for k in block]
+            terms = sp.Poly(body, *own).terms()
+            body = sp.Add(
+                *(c * _moment([i for i, p in zip(places, m, strict=True) for _ in range(p)], table) for m, c in terms)
+            )
+    return body
+
+
+def _moment(places: list[int], table: sp.Matrix) -> sp.Expr:
+    """Of a product of Gaussian variables: the sum over pairings."""
+    if not places:
+        return sp.S.One
+    first, *others = places
+    return sp.Add(*(table[first, i] * _moment([*others[:k], *others[k + 1 :]], table) for k, i in enumerate(others)))
 
 
 def _shares_equally(gate: ExpertGate, variables: Sequence[sp.Symbol], table: sp.Matrix) -> bool:

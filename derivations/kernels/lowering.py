@@ -12,8 +12,9 @@ from typing import TypeAlias
 import sympy as sp
 
 from derivations.activations.base import Activation
-from derivations.errors import DerivationError, brief
-from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect
+from derivations.binding import bound_symbols
+from derivations.errors import DerivationError
+from derivations.gaussian import GaussianExpectation, GaussianPairExpectation, expect, joint_mean
 from derivations.kernels.means import MEAN, VARIANCE, degree
 from derivations.kernels.standard_form import Z, standard_form
 from derivations.limits.elimination.averages import FilterAverage
@@ -192,12 +193,10 @@ class Lowering:
             sides.append((at if law.free_symbols - {time} else None, bare, tuple(law)))
             factor *= scale
             covariance *= slope
+        if sides[0][0] is not None and sides[0][0] == sides[1][0]:
+            return self(_of_one_input(node))
         if sides[0][0] == 1 or sides[1][0] == 0:  # U is at the second input
             sides.reverse()
-        if sides[0][0] == 1 or sides[1][0] == 0:
-            raise DerivationError(
-                f"the mean {brief(node)} is not over one neuron at each of both inputs; no rule is known for it"
-            )
         functions, laws = [side[1] for side in sides], [side[2] for side in sides]
         found = PairMean(sp.Dummy("p", real=True), tuple(functions), tuple(laws), covariance)  # type: ignore[arg-type]
         for known in self.pairs:
@@ -215,3 +214,12 @@ class Lowering:
                 f"the flow holds a mean over neurons whose law, {law}, depends on both inputs together"
             )
         return moved, int(moved != law)
+
+
+def _of_one_input(node: GaussianPairExpectation) -> sp.Expr:
+    """The mean over two neurons of one input in closed form, else one of a function of both."""
+    found = node.doit()
+    if not found.has(GaussianPairExpectation):
+        return found
+    (u, v), (first, covariance, second) = bound_symbols(("u", "v"), node.free_symbols, real=True), node.args[2:]
+    return joint_mean(node.args[0](u) * node.args[1](v), (u, v), [[first, covariance], [covariance, second]])

@@ -8,6 +8,8 @@ substitution; around one, a Taylor coefficient that does not vanish proves that 
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -262,43 +264,40 @@ def _search(
     found: list[Bracket],
     doubts: list[str],
 ) -> None:
-    """Zeros in [first cut, last cut]: settle the whole, or halve the list of cuts, or halve the last cell."""
-    todo = [cuts]
+    """Zeros in [first cut, last cut]: settle the whole, or halve the list of cuts, or halve the last cell.
+
+    What is nearest to 0 is looked at first, on both sides: where the search stops, as it does among infinitely many zeros, those that it
+    has found are all up to some distance, so that the neighbours of a point between them are its neighbours.
+    """
+    undecided: set[int] = (
+        set()
+    )  # cells of the cuts with a point that no halving settles: the rest of such a cell is left
+    count = itertools.count()
+    todo = [(_distance(cuts), next(count), cuts, 0, -1)]
     while todo:
         if len(found) > MOST_ZEROS:
             doubts.append(f"{brief(function.expr)} has more than {MOST_ZEROS} zeros")
             return
-        ends = todo.pop()
-        if len(ends) < 2 or _settled(function, forms, x, ends[0], ends[-1], found):
+        _, turn, ends, depth, cell = heapq.heappop(todo)
+        if len(ends) < 2 or cell in undecided or _settled(function, forms, x, ends[0], ends[-1], found):
             continue
         if len(ends) > 2:
             middle = len(ends) // 2
-            todo += [ends[middle:], ends[: middle + 1]]
-        elif doubt := _bisected(function, forms, x, ends[0], ends[1], found):
-            doubts.append(doubt)
-
-
-def _bisected(
-    function: IntervalFunction,
-    forms: list[IntervalFunction],
-    x: sp.Symbol,
-    low: sp.Rational,
-    high: sp.Rational,
-    found: list[Bracket],
-) -> str:
-    """Halve a cell until all of it is settled; else what stopped it."""
-    todo = [(low, high, 0)]
-    while todo:
-        low, high, depth = todo.pop()
-        if len(found) > MOST_ZEROS:
-            return f"{brief(function.expr)} has more than {MOST_ZEROS} zeros"
-        if depth and _settled(function, forms, x, low, high, found):
+            halves, deeper = (ends[: middle + 1], ends[middle:]), depth
+        elif depth < _FINEST:
+            at = (ends[0] * 31 + ends[1] * 33) / 64
+            halves, deeper, cell = ([ends[0], at], [at, ends[1]]), depth + 1, turn if cell < 0 else cell
+        else:
+            undecided.add(cell)
+            doubts.append(f"whether {brief(function.expr)} has a double zero near {sp.N(ends[0], 8)} is not decided")
             continue
-        if depth >= _FINEST:
-            return f"whether {brief(function.expr)} has a double zero near {sp.N(low, 8)} is not decided"
-        at = (low * 31 + high * 33) / 64
-        todo += [(at, high, depth + 1), (low, at, depth + 1)]
-    return ""
+        for half in halves:
+            heapq.heappush(todo, (_distance(half), next(count), half, deeper, cell))
+
+
+def _distance(ends: list[sp.Rational]) -> sp.Rational:
+    """Of the nearest point between the first and the last of them from 0."""
+    return max(ends[0], -ends[-1], sp.S.Zero)
 
 
 def _settled(

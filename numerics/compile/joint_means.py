@@ -17,16 +17,19 @@ from derivations.gaussian.joint import GaussianJointExpectation, has_kinks
 from derivations.gaussian.printed import read_node
 from numerics.compile.expression import compile_expression
 from numerics.compile.softmax_means import JointMean
+from numerics.compile.straight_kinks import is_cut, mean_over_circles
 
 Array = NDArray[np.float64]
 
-#: Points in each dimension of two rules, the second one for the error; beyond three dimensions, and for kinks, points are spread.
+#: Points in each dimension of two rules, the second one for the error; beyond three dimensions, and for kinks that are curved, points are spread.
 _NODES = {1: (80, 60), 2: (140, 100), 3: (40, 30)}
 _SPREAD, _SHIFTS = 2**12, 8
 #: Directions that are spread over a sphere of up to so many dimensions, and lengths in each.
 _SPHERES, _DIRECTIONS, _LENGTHS = 4, 2**14, 20
 #: Points of one set, which is nearer than the mean over as many of several sets, where no error is asked for.
 _ALONE = 2**16
+#: What sums of so many values lose to rounding.
+_ROUNDED = 2.0**-46
 #: Functions of more variables are rarely of few combinations of them, and their slopes take long to compile.
 _MOST_SLOPES = 6
 #: More values of one parameter are read off series, whose last terms are so small a share of the largest one.
@@ -36,9 +39,9 @@ _MANY, _ENDED = 64, 1e-10
 def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     r"""The mean of a function of several Gaussian variables.
 
-    Of smooth functions up to three dimensions by products of Gauss–Hermite rules, the error by a second one. Else by randomly shifted
-    spread points with fixed seeds, the error by the spread of the shifts: up to four dimensions spread directions, with lengths of each share
-    of their law in each.
+    Of smooth functions up to three dimensions by products of Gauss–Hermite rules, of kinks on planes through 0 up to four by half-circles that are cut
+    there (``straight_kinks``), the error by a second rule. Else by randomly shifted spread points with fixed seeds, the error by the spread of the
+    shifts: up to four dimensions spread directions, with lengths of each share of their law in each.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ def joint_gaussian_mean(node: GaussianJointExpectation) -> JointMean:
     covariance = np.array(node.covariance.evalf(20), dtype=float)
     first, *others = _estimates(node.function, covariance)
     if len(others) == 1:
-        return JointMean(first, abs(first - others[0]) + 1e-15)
+        return JointMean(first, abs(first - others[0]) + _ROUNDED * abs(first) + 1e-15)
     every = np.array([first, *others])
     return JointMean(float(every.mean()), float(3 * every.std() / np.sqrt(len(every))))
 
@@ -148,6 +151,8 @@ def _estimates(function: sp.Lambda, covariance: Array, alone: bool = False, poin
     dimension = root.shape[1]
     with np.errstate(over="ignore"):
         if dimension and (dimension > max(_NODES) or has_kinks(function.expr)):
+            if is_cut(function, dimension):
+                return [mean_over_circles(function, value, root, k) for k in ([points] if alone else [0, 1])]
             sets = range(points * _SHIFTS, points * _SHIFTS + (1 if alone else _SHIFTS))
             if dimension <= _SPHERES:
                 return [_over_spheres(value, root, seed) for seed in sets]

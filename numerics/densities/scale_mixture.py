@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import elementwise
 from scipy.special import factorial2, log_ndtr, logsumexp
 
-from numerics.densities.base import LOG_ROOT_TWO_PI, Array, Function, Measure, Moments, weighted
+from numerics.densities.base import LOG_ROOT_TWO_PI, Array, ByContent, Function, Measure, Moments, weighted
 from numerics.densities.integrals import by_panels
 
 _FEW = 256  # points at a time, each with all deviations
 
 
 @dataclass(frozen=True, eq=False)
-class HalfMixture(Measure):
+class HalfMixture(ByContent, Measure):
     r"""One half of :math:`\sum_k w_k\,\mathcal{N}(0, s_k^2)`: the numbers above 0, or those below.
 
     Parameters
@@ -117,7 +117,7 @@ class HalfMixture(Measure):
     def integral(self, function: Function, kinks: Sequence[float] = ()) -> float:
         """On panels that double from below the smallest deviation to beyond the largest."""
         low, high = float(self.deviations.min()), 38.5 * float(self.deviations.max())
-        steps = np.geomspace(low, high, max(2, int(2 * np.log2(high / low))))
+        steps = np.geomspace(low, high, max(2, int(2 * (np.log2(high) - np.log2(low)))))
         own = [self.sign * k for k in kinks if 0 < self.sign * k < high]
         edges = np.unique([0.0, *steps, *own])
         return by_panels(
@@ -138,9 +138,19 @@ class EvenMoments(Moments):
     of_variance: Callable[[int], float]
 
     def raw(self, order: int) -> float:
-        """The moment about 0; an odd one is 0, and not defined where even higher ones are infinite."""
+        """The moment about 0; an odd one is 0 where the next even one is finite.
+
+        Raises
+        ------
+        ValueError
+            For an odd order where that is infinite.
+        """
         if order % 2:
-            return 0.0 if np.isfinite(self.of_variance((order + 1) // 2)) else float("nan")
+            if not np.isfinite(self.of_variance((order + 1) // 2)):
+                raise ValueError(
+                    f"the moment of order {order} is not known: that of order {order + 1} is infinite or overflows; ask for quantiles"
+                )
+            return 0.0
         return float(factorial2(order - 1)) * self.of_variance(order // 2)
 
     def central(self, order: int) -> float:

@@ -148,7 +148,7 @@ class SpreadStart(Measure):
             np.clip(
                 start.mean + side * _EDGE * start.deviation,
                 np.nextafter(chart.left, np.inf),
-                np.nextafter(chart.right, 0),
+                np.nextafter(chart.right, -np.inf),
             )
             for side in (-1, 1)
         )
@@ -161,7 +161,10 @@ class SpreadStart(Measure):
             density = np.exp(self._log_average(z, self._log_density)) / self.gain
             return weighted(function, chart.state(z), density)
 
-        return by_panels(integrand, np.unique(np.concatenate([np.linspace(ends[0], ends[1], 65), cuts])))
+        # a coordinate is as long as logarithms of doubles, of which the law may take the last panel: shorter ones towards both ends
+        near = (ends[1] - ends[0]) / 2.0 ** np.arange(7, 15)
+        panels = np.concatenate([np.linspace(ends[0], ends[1], 65), ends[0] + near, ends[1] - near, cuts])
+        return by_panels(integrand, np.unique(panels))
 
 
 def _log_sum(values: Array) -> Array:

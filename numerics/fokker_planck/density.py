@@ -13,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from scipy.optimize import elementwise
 
 from derivations.laws.behaviour import EndBehaviour
-from numerics.densities.base import Array, Measure, Moments
+from numerics.densities.base import Array, ByContent, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
 from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
@@ -59,7 +59,7 @@ class Beside:
 
 
 @dataclass(frozen=True, eq=False)
-class GridMeasure(Measure):
+class GridMeasure(ByContent, Measure):
     """The part with a density.
 
     Parameters
@@ -89,12 +89,6 @@ class GridMeasure(Measure):
         c = coordinate.coefficients
         ends = c.origin, c.left, c.right, coordinate.start, *self.ends
         return *ends, self.nodes.tobytes(), self.density.tobytes(), self.mass, self.weighted
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, GridMeasure) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
 
     @cached_property
     def _reference(self) -> float:

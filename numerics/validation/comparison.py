@@ -100,6 +100,10 @@ def compare(
         raise ValueError(
             "samples of two inputs that collapse are not compared: states hold 1 - ρ to 16 digits only; run validate(d), which follows the gap"
         )
+    if depth is not None and depth < 1:
+        raise ValueError(
+            f"depth must be the number of layers of your networks, at least 1, got {depth}; leave it out where it is not known"
+        )
     samples, x0 = _array(samples), _array(x0)
     if isinstance(d, Derivation):
         states, count = _states(d, samples), d.architecture.coordinates
@@ -182,14 +186,20 @@ def _states(d: Derivation, samples: ArrayLike) -> Array:
         raise ValueError(
             f"samples must have shape (samples, {n or 'n'}, {m}), the last layer's states of each network, got shape {given.shape}"
         )
-    _require_usable(shaped.reshape(len(shaped), -1), _least(DEGREES) if d.order != "width" else _least(1))
+    _require_usable(
+        shaped.reshape(len(shaped), int(np.prod(shaped.shape[1:]))),
+        _least(DEGREES) if d.order != "width" else _least(1),
+    )
     return shaped
 
 
 def _require_usable(rows: Array, least: int) -> None:
     """Refuse samples that are nan, or too few; one a row."""
-    if np.isnan(rows).any():
-        raise ValueError(f"{np.count_nonzero(np.isnan(rows).any(axis=1))} samples are nan; leave them out")
+    undefined = np.count_nonzero(np.isnan(rows).any(axis=1))
+    if undefined:
+        raise ValueError(
+            f"{'1 sample is nan; leave it out' if undefined == 1 else f'{undefined} samples are nan; leave them out'}"
+        )
     if len(rows) < least:
         count = "1 sample is" if len(rows) == 1 else f"{len(rows)} samples are"
         raise ValueError(

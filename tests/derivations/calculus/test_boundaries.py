@@ -1,6 +1,7 @@
 """Ends of a scalar diffusion: Feller's classes with parameters, explosion, stationary laws, exits, the angle."""
 
 import mpmath
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -263,3 +264,13 @@ def test_a_level_at_which_the_noise_does_not_vanish_is_regular_without_algebra()
         assert end.kind == "regular"
     left, right = classify(Diffusion((x,), [0], [[sp.sin(x) ** 2]]), (sp.S.Zero, sp.S.One))
     assert (left.kind, right.kind) == ("natural", "regular")
+
+
+@pytest.mark.parametrize("inside", [0.0, 1.0, -3.0, 5.0, 10.0])
+def test_the_zeros_beside_a_point_are_found_among_infinitely_many(inside):
+    """They were -31.93 and ∞ for cos x³ from 1: the search had listed the leftmost 64 zeros of its window."""
+    process = Diffusion((x,), [0], [[sp.cos(x**3) ** 2]])
+    low, high = (float(end) for end in moving_interval(process, inside))
+    turn = np.floor(inside**3 / np.pi - 0.5)
+    expected = np.cbrt((turn + np.array([0.5, 1.5])) * np.pi)
+    np.testing.assert_allclose([low, high], expected, rtol=1e-14)

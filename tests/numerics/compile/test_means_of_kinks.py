@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy as sp
+from scipy.special import ndtr
 
 from derivations import Network, derive, parse_layer
 from derivations.errors import NotClosed
 from derivations.gaussian import GaussianJointExpectation, joint_mean
 from derivations.gaussian.joint import _in_few_dimensions as in_few_dimensions
 from numerics import kernel_matrix, solve_flow
+from numerics.compile import compile_expression
 from numerics.compile.joint_means import joint_gaussian_mean
+from numerics.quadrature import expect
 
 z = sp.symbols("z_1:6", real=True)
 LAW = np.array([[1.3, 0.5], [0.5, 0.8]])
@@ -56,6 +59,53 @@ def test_a_function_that_levels_off_depends_on_all_its_variables():
     steep = joint_mean(sp.tanh(400 * z[0] * z[1]) ** 2, z[:2], sp.eye(2))
     _, size = in_few_dimensions(steep.function, steep.covariance)
     assert size == 2
+
+
+MEET = sp.Max(z[0], 0) * sp.Max(z[1], 0) * sp.Max(z[0] + z[2], 0) * sp.Max(z[1] + z[3], 0)
+
+
+def value_between(body, c, scale=1):
+    """With variances 1 and scale², and covariance scale c, of (z1, z2) and of (z3, z4)."""
+    table = sp.Matrix([[1, scale * c], [scale * c, scale**2]])
+    return joint_gaussian_mean(joint_mean(body, z[:4], sp.diag(table, table)))
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_equal_and_proportional_inputs_have_digits(scale):
+    """E relu(b)² relu(b + c)² in polar coordinates: b > 0 and b + c > 0 between -π/4 and π/2, cos² (cos + sin)² there."""
+    angles, weights = np.polynomial.legendre.leggauss(40)
+    turn = np.pi / 8 + 3 * np.pi / 8 * angles
+    wanted = 8 * scale**2 * np.sum(weights * (np.cos(turn) * (np.cos(turn) + np.sin(turn))) ** 2) * 3 / 16
+    found, error = value_between(MEET, 1, scale)
+    assert abs(found - wanted) <= error < 1e-12 * wanted
+    rate = derive(net("relu(B(x))*relu(B(x) + C(x))")).limit
+    (between,) = (r for r, s in zip(rate.drift, rate.states, strict=True) if s.name == "K_12")
+    compiled = compile_expression(rate.states, between)
+    at = {"K_11": 1.0, "K_12": float(scale), "K_22": scale**2.0}
+    assert compiled(*(at[s.name] for s in rate.states)) == pytest.approx(wanted, rel=1e-12)
+    assert compiled(*({**at, "K_12": scale - 1e-3}[s.name] for s in rate.states)) != pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("body", [MEET, sp.Heaviside(z[0] + z[2]) * sp.Heaviside(z[1] + z[3]) * sp.Abs(z[0] * z[1])])
+def test_nearly_equal_inputs_are_near_equal_ones(body):
+    """A jump that the nearly equal numbers cross apart, with a probability like the root of 1 - ρ."""
+    equal, _ = value_between(body, 1)
+    for power in (6, 12):
+        found, error = value_between(body, 1 - sp.Rational(1, 10**power))
+        assert abs(found - equal) < 10.0 ** (-power / 2) + error
+        assert error < 1e-6
+    apart, error = value_between(body, sp.Rational(99, 100))
+    assert abs(apart - equal) > 1e-3 + error
+
+
+def test_bends_of_a_sphere_are_met():
+    """E |z1| |z2| |z1 + z3| over three numbers: given z1, a mean of one number; and max(z1, z2, z3), of independent ones 3/(2√π)."""
+    found, error = joint_gaussian_mean(joint_mean(sp.Max(*z[:3]), z[:3], sp.eye(3)))
+    assert abs(found - 1.5 / np.sqrt(np.pi)) <= error < 1e-9
+    found, error = joint_gaussian_mean(joint_mean(sp.Abs(z[0] * z[1] * (z[0] + z[2])), z[:3], sp.eye(3)))
+    folded = lambda u: np.abs(u) * (np.sqrt(2 / np.pi) * np.exp(-u * u / 2) + u * (2 * ndtr(u) - 1))  # noqa: E731
+    assert found == pytest.approx(np.sqrt(2 / np.pi) * expect(folded, kinks=[0.0]), abs=error)
+    assert error < 1e-9
 
 
 def net(branch):
@@ -108,6 +158,22 @@ def test_a_kernel_is_as_exact_as_it_says():
     k = [s.name for s in flow.states].index("K_12")
     assert abs(path(0.2)[k] - near[0, 1]) < 1e-3 * near.max()
     assert 0 < path.error(0.2)[k] < 1e-3 * near.max()
+
+
+def test_kernels_of_kinks_in_which_matrices_meet():
+    """Means of two neurons of one input have no side for a second one: they are closed here (these kernels were refused)."""
+    found = kernel_matrix(net("relu(B(x))*relu(B(x) + C(x))"), INPUTS, t=0.05, tolerance=1e-3)
+    start = np.diag(INPUTS @ INPUTS.T) / 3
+    np.testing.assert_allclose(np.diag(found), start / (1 - 0.05 * (1.5 + 1.5 / np.pi) * start), rtol=1e-3)
+
+
+def test_what_is_independent_and_in_powers_only_has_its_moments():
+    s = sp.Symbol("s", positive=True)
+    table = sp.diag(s, s, sp.Matrix([[2, 1], [1, 3]]))
+    kinked = sp.Max(z[0], z[1] ** 2)
+    assert joint_mean(z[2] ** 2 * z[3] ** 2 * kinked, z[:4], table) == 8 * joint_mean(kinked, z[:2], table[:2, :2])
+    assert joint_mean((z[2] * z[3] - z[2]) * kinked, z[:4], table) == joint_mean(kinked, z[:2], table[:2, :2])
+    assert joint_mean(z[2] * z[3] * sp.Max(z[0], z[2]), z[:4], table).covariance.rows == 3
 
 
 def test_means_of_kinks_have_no_derivatives():

@@ -29,3 +29,16 @@ def test_a_control_that_is_not_seen_is_an_error():
         ks_samples(0.0, level=1e-3)
     with pytest.raises(ValueError, match="the control is not seen from"):
         validate(jacobian(ResNet(relu, width=2)), x0=0.0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "depth", "said"),
+    [
+        (np.ones((300, 2)), 0, "depth must be the number of layers of your networks, at least 1, got 0"),
+        (np.ones((0, 2)), None, "0 samples are too few"),
+        (np.where(np.arange(300)[:, None] == 3, np.nan, np.ones((300, 2))), None, "1 sample is nan; leave it out"),
+    ],
+)
+def test_samples_that_say_nothing_are_refused_in_the_users_words(samples, depth, said):
+    with pytest.raises(ValueError, match=said):
+        compare(derive(ResNet(relu, width=2)), samples, x0=1.0, depth=depth)
