@@ -15,7 +15,7 @@ from derivations.architectures.network import with_free_time
 from derivations.calculus.gram import SubProcess, pair_correlation, squared_norm
 from derivations.calculus.lamperti import LampertiForm
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
-from derivations.errors import DerivationError, NotClosed, unknown
+from derivations.errors import DerivationError, NotClosed, shown, unknown
 from derivations.language.single import OneMatrixLayer
 from derivations.language.statements import Matrix
 from derivations.laws.limit_law import lamperti_forms, limit_law, scalar
@@ -260,7 +260,13 @@ def derive(architecture: Recipe, order: str | None = None) -> Derivation:
     'geometric Brownian motion, frozen'
     """
     if not isinstance(architecture, Recipe):
-        raise DerivationError(f"derive expects an architecture such as ResNet(relu, width=1), got {architecture!r}")
+        is_layer = isinstance(architecture, str | sp.Expr) or (
+            callable(architecture) and not isinstance(architecture, type)
+        )
+        help_ = "; a layer becomes a network with a width: Network(layer, width=4)" if is_layer else ""
+        raise DerivationError(
+            f"derive expects an architecture such as ResNet(relu, width=1), got {shown(architecture)}{help_}"
+        )
     if architecture.inputs > _MOST_INPUTS:
         raise DerivationError(f"at most {_MOST_INPUTS} inputs are followed jointly, got {architecture.inputs}")
     if order is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any, Self
 
 import sympy as sp
@@ -19,7 +20,10 @@ _FIELDS = {
     "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
     "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
     "Flow": ("states", "drift", "time"),
+    "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix"),
 }
+#: Kinds that are read by the class above them: where each is defined, and that class.
+_FURTHER = {"GramDiffusion": ("derivations.limits.gram", "Diffusion")}
 #: Characters of an equation that is shown in one line.
 LONGEST = 160
 
@@ -57,16 +61,22 @@ class Equation(Shown):
     def from_json(cls, text: str) -> Self:
         """Read a limit back from :meth:`to_json`, or from that of a derivation; text in it is parsed, never run.
 
+        The equation of a Gram matrix comes back as one, with its matrix.
+
         Raises
         ------
         DerivationError
             If it holds no such limit, or anything but formulas.
         """
         kind, parts = read_limit(text, _FIELDS)
-        if kind != cls.__name__:
-            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {kind}.from_json")
+        home, reader = _FURTHER.get(kind, ("", kind))
+        if home:
+            import_module(home)
+        made = next((k for k in (cls, *cls.__subclasses__()) if k.__name__ == kind), None)
+        if made is None:
+            raise DerivationError(f"this JSON holds a {kind}, not a {cls.__name__}; read it with {reader}.from_json")
         try:
-            return cls(**parts)
+            return made(**parts)
         except TypeError as error:
             raise DerivationError(f"this JSON holds no whole {kind}: {error}") from error
 

@@ -2,6 +2,7 @@ r"""What a law is: the distribution of :math:`X_t` given :math:`X_0`, as express
 
 from __future__ import annotations
 
+import html
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -9,7 +10,8 @@ from typing import Any, TypeAlias
 import sympy as sp
 
 from derivations.diffusion import Diffusion
-from derivations.notation.plain import plain
+from derivations.notation import latex
+from derivations.notation.plain import plain, sentence
 from derivations.notation.printed import Legible
 from derivations.symbols import initial, time
 
@@ -97,7 +99,7 @@ class Recipe:
     normal: sp.Symbol
 
 
-class Law(ABC):
+class Law(Legible, ABC):
     r"""Interface: the law of a scalar diffusion at time t, given where it starts.
 
     Attributes
@@ -108,8 +110,20 @@ class Law(ABC):
 
     diffusion: Diffusion
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.name}, on {plain(self.diffusion.domain)}>"
+    @property
+    def headline(self) -> str:
+        """The name, and where it lives."""
+        return f"{self.name}, on {plain(self.diffusion.domain)}"
+
+    def __str__(self) -> str:
+        return f"{self.headline}: {sentence(self.description)}"
+
+    def _repr_latex_(self) -> str | None:
+        """The same, for notebooks."""
+        return latex.sentence((f"{self.name}, on ", self.diffusion.domain, ": ", *self.description))
+
+    def _repr_html_(self) -> str:
+        return html.escape(self._repr_latex_() or str(self))
 
     @property
     def parameters(self) -> frozenset[sp.Symbol]:

@@ -16,7 +16,6 @@ from derivations.laws.frozen import FrozenLaw
 from derivations.laws.initial import Normal
 from derivations.laws.kernel import KernelLaw
 from derivations.notation.nodes import ProbabilityOf, TransitionDensity, equals, indexed
-from derivations.notation.plain import plain
 from derivations.notation.printed import Shown
 from derivations.notation.steps import Line, equation
 from derivations.special import LogNormalCdf, ScaledBesselI
@@ -122,11 +121,6 @@ class PiecewiseLaw(Shown, Law):
             if p.diffusion.domain.measure != 0:
                 said += ["; "] * bool(said) + ["on ", p.diffusion.domain, ": ", *p.description]
         return tuple(said)
-
-    @property
-    def headline(self) -> str:
-        """The name, and where it lives."""
-        return f"{self.name}, on {plain(self.diffusion.domain)}"
 
     @property
     def letters(self) -> dict[sp.Basic, sp.Basic]:

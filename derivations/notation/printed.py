@@ -31,6 +31,10 @@ class Legible:
         """The whole text, where IPython prints it."""
         printer.text(str(self))
 
+    def _repr_html_(self) -> str:
+        """The same, where a notebook shows HTML."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
 
 class Printed(Legible, ABC):
     """A result with its derivation."""
@@ -187,3 +191,8 @@ class Shown(Legible, ABC):
             return latex.display(self.lines)
         except (NotClosed, NoClosedForm):
             return None
+
+    def _repr_html_(self) -> str:
+        """The lines, which notebooks set between dollars; where there are none, why."""
+        shown = self._repr_latex_()
+        return super()._repr_html_() if shown is None else html.escape(shown)

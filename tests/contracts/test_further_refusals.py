@@ -24,6 +24,7 @@ from derivations import (
     normalised_sum,
     other,
     over_positions,
+    parse_layer,
     relu,
     rotary,
     rotary_frequencies,
@@ -143,6 +144,10 @@ REFUSED = {
         "the interval from -3.0 to -2.0 has probability 0",
     ),
     "no network": (lambda: derive("relu"), "derive expects an architecture such as"),
+    "a layer alone": (
+        lambda: derive(parse_layer("x + eps*A(relu(x))")),
+        r"a layer becomes a network with a width: Network\(layer, width=4\)",
+    ),
     "no number": (lambda: exact_number([], "x0"), r"x0 must be a real number, got \[\]"),
     "paths of a text": (lambda: simulate_sde("x", 1.0, t=1.0, samples=3), "expected a limit, as .* gives it, got 'x'"),
     "inputs of two shapes": (lambda: kernel_matrices(wide, np.eye(2), t=1.0, other=np.eye(3)), "must be inputs of one shape"),
