@@ -154,12 +154,6 @@ def joint_mean(f: sp.Expr, variables: Sequence[sp.Symbol], covariance: object) -
         return constant * inside
     if isinstance(inside, ExpertGate) and _shares_equally(inside, variables, table):
         return constant / (len(inside.args) - 2)
-    if (apart := _apart(inside, used, variables, table)) and (
-        terms := _by_powers(inside, apart, variables)
-    ) is not None:
-        left = [i for i in used if i not in apart]
-        rest, own = [variables[i] for i in left], table.extract(left, left)
-        return constant * sp.Add(*(_moment(p, table) * joint_mean(factor, rest, own) for p, factor in terms))
     inside, names, table = _in_combinations(inside, [variables[i] for i in used], table.extract(used, used))
     return constant * GaussianJointExpectation(sp.Lambda(tuple(names), inside), table.as_immutable())
 
@@ -195,38 +189,6 @@ def _shares_equally(gate: ExpertGate, variables: Sequence[sp.Symbol], table: sp.
     places = [variables.index(s) for s in scores]
     own, shared = {table[i, i] for i in places}, {table[i, j] for i in places for j in places if i != j}
     return len(own) == len(shared) == 1
-
-
-def _apart(body: sp.Expr, used: Sequence[int], variables: Sequence[sp.Symbol], table: sp.ImmutableMatrix) -> list[int]:
-    """Which variables a body is a polynomial in that are independent of all others, so that the mean over them is a moment."""
-    found = [i for i in used if body.is_polynomial(variables[i])]
-    while tied := [i for i in found if any(table[i, j] != 0 for j in used if j not in found)]:
-        found = [i for i in found if i not in tied]
-    return found
-
-
-def _by_powers(
-    body: sp.Expr, places: Sequence[int], variables: Sequence[sp.Symbol]
-) -> list[tuple[tuple[int, ...], sp.Expr]] | None:
-    """A body as a sum of products of some variables, each by its place as often as it occurs, times what is left; None where it does not open up."""
-    own = {variables[i]: i for i in places}
-    sums = any(part.is_Add and part.has(*own) for part in sp.Mul.make_args(body) for part in (part.as_base_exp()[0],))
-    found = []
-    for term in sp.Add.make_args(sp.expand(body, power_exp=False) if sums else body):
-        rest, product = term.as_independent(*own, as_Add=False)
-        powers = product.as_powers_dict()
-        if not all(z in own and power.is_Integer for z, power in powers.items() if z != 1):
-            return None
-        found.append((tuple(own[z] for z, power in powers.items() if z != 1 for _ in range(power)), rest))
-    return found
-
-
-def _moment(places: tuple[int, ...], table: sp.ImmutableMatrix) -> sp.Expr:
-    """The mean of a product of the variables at some places: the sum over pairs of the first one with each other one."""
-    if not places:
-        return sp.S.One
-    first, *others = places
-    return sp.Add(*(table[first, j] * _moment((*others[:k], *others[k + 1 :]), table) for k, j in enumerate(others)))
 
 
 def _in_combinations(

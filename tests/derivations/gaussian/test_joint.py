@@ -55,18 +55,3 @@ def test_the_mean_is_that_over_all_variables(body, count):
     shares = np.prod(np.stack(np.meshgrid(*[weights / np.sqrt(2 * np.pi)] * count, indexing="ij"), axis=-1), axis=-1)
     own = float(shares.ravel() @ sp.lambdify(found.function.variables, found.function.expr, "numpy")(*fewer.T))
     assert abs(own - whole) < 1e-6
-
-
-def test_powers_of_independent_variables_are_moments():
-    a, b = sp.symbols("a b", positive=True)
-    table = sp.Matrix([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, a, b], [0, 0, b, 2 * a]])
-    one = share(z[0], z[1])
-    alone = joint_mean(one, z[:2], table[:2, :2])
-    assert joint_mean(z[2] * one, z, table) == 0
-    # E u²(u + v)² = E u² E (u + v)² + 2 (E u(u + v))²
-    whole = joint_mean(z[2] ** 2 * (z[2] + z[3]) ** 2 * one, z, table)
-    right = (a * (3 * a + 2 * b) + 2 * (a + b) ** 2) * alone
-    assert sp.expand(whole - right) == 0
-    assert sp.expand(whole - right.subs(b, 2 * b)) != 0
-    # what depends on a variable by another function, and what such a function's variable moves with, stays inside
-    assert len(node(joint_mean(sp.tanh(z[2]) * z[3] * one, z, table)).function.variables) == 4
