@@ -28,7 +28,7 @@ from numerics.statistics import Estimate, richardson
     depth=given.whole,
     samples=given.whole,
     t=given.number,
-    tol=given.optional(given.number),
+    tol=given.optional(given.size),
 )
 def expect_network(
     architecture: Recipe,
@@ -99,6 +99,10 @@ def expect_network(
                 start=replace(networks.start, states=networks.start.states.reshape(networks.start.states.shape[-2:])),
             )
         return NetworkLevels(networks, function, seed, workers).run(float(tol))
+    if depth < 1:
+        raise ValueError(
+            f"depth must be at least 1, got {depth}: networks of so many layers are compared with ones of twice as many"
+        )
     root = seed_sequence(seed)
     estimates = []
     for index, layers in enumerate((depth, 2 * depth)):

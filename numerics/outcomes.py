@@ -70,6 +70,11 @@ def count_outcomes(limit: Limit, states: Any) -> Outcomes:
     Outcomes
         Absorbed are finite states at which drift and noise vanish, or at an end of the domain that keeps what reaches it.
 
+    Raises
+    ------
+    ValueError
+        If there is no sample, or the states are a single number.
+
     Examples
     --------
     >>> from derivations import ResNet, depth_limit, relu
@@ -77,6 +82,10 @@ def count_outcomes(limit: Limit, states: Any) -> Outcomes:
     3 samples: 1 exploded, 1 absorbed
     """
     x = np.asarray(states, dtype=float)
+    if x.ndim == 0 or not x.size:
+        raise ValueError(
+            f"states must have a row for each sample, as simulate_sde returns them, got the shape {x.shape}"
+        )
     x = x.reshape(len(x), *((int(limit.width), limit.inputs) if isinstance(limit, NeuronDiffusion) else (-1,)))
     finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
     still = np.zeros(len(x), dtype=bool)

@@ -28,6 +28,7 @@ import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
 
+from derivations.binding import bound_symbol
 from numerics.backends.kinks import Where
 from numerics.backends.variables import variables
 
@@ -345,23 +346,42 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
     >>> correlation_angles(c * sp.asin(c / (sp.sqrt(a) * sp.sqrt(b))) + sp.sqrt(a * b - c**2))
     c*atan2(c, sqrt(Max(0, a*b - c**2))) + sqrt(Max(0, a*b - c**2))
     """
-    angles = {angle: _determinant(angle.args[0]) for angle in expr.atoms(sp.asin)}
-    known = {determinant: product for _, determinant, product in filter(None, angles.values())}
-    if not known:
+    if not expr.has(sp.asin):
         return expr
-    turned = {a: sp.atan2(found[0], sp.sqrt(_floored(found[1]))) for a, found in angles.items() if found is not None}
-    roots = {p: _rooted(p, known) for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add}
-    return expr.xreplace(turned).xreplace(roots)
+    names: dict[sp.Expr, sp.Symbol] = {}
+    plain = _algebraic(expr, names)
+    angles = {angle: _determinant(angle.args[0]) for angle in plain.atoms(sp.asin)}
+    known = {determinant: product for _, determinant, product in filter(None, angles.values())}
+    halves = (p for p in plain.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add)
+    roots = {p: found for p in halves if (found := _rooted(p, known)) is not None}
+    cancel = {determinant for determinant, _ in roots.values()} | {d for d in known if _can_vanish(d)}
+    turned = {
+        angle: sp.atan2(found[0], sp.sqrt(_floored(found[1])))
+        for angle, found in angles.items()
+        if found is not None and found[1] in cancel
+    }
+    inside = {name: node.func(*map(correlation_angles, node.args)) for node, name in names.items() if node.has(sp.asin)}
+    rooted = {power: root for power, (_, root) in roots.items()}
+    return plain.xreplace(turned).xreplace(rooted).xreplace({name: node for node, name in names.items()} | inside)
 
 
-def _rooted(power: sp.Pow, determinants: dict[sp.Expr, sp.Expr]) -> sp.Expr:
-    """A root of a multiple of a determinant, perhaps over the variances, by the root of that determinant."""
+def _algebraic(expr: sp.Expr, names: dict[sp.Expr, sp.Symbol]) -> sp.Expr:
+    """The formula in symbols that stand for all functions but arcsines: a covariance of any activations is a number like another."""
+    if expr.is_Atom:
+        return expr
+    if expr.is_Add or expr.is_Mul or isinstance(expr, sp.asin) or (expr.is_Pow and expr.exp.is_Rational):
+        return expr.func(*(_algebraic(arg, names) for arg in expr.args))
+    return names.setdefault(expr, bound_symbol("f", len(names) + 1, real=True))
+
+
+def _rooted(power: sp.Pow, determinants: dict[sp.Expr, sp.Expr]) -> tuple[sp.Expr, sp.Expr] | None:
+    """A determinant, and by its root that of a multiple of it, perhaps over the variances."""
     for determinant, product in determinants.items():
         if power.base.free_symbols == determinant.free_symbols:  # else it is no multiple
             found = _rooted_by(power, determinant, product)
             if found is not None:
-                return found
-    return power
+                return determinant, found
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -380,14 +400,14 @@ def _floored(determinant: sp.Expr) -> sp.Expr:
 
 @lru_cache(maxsize=4096)  # the entries of a covariance share their angles
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
-    """A covariance, the determinant and the product of the variances, if these are under roots and the determinant can vanish."""
+    """A covariance, the determinant and the product of the variances, if these are under roots."""
     above, below = correlation.as_numer_denom()
     if not below.has(sp.Pow) or below.is_polynomial():
         return None
     content, above = above.as_content_primitive()
-    product = sp.powdenest(below**2, force=True) / content**2
-    determinant = product - above**2
-    symbols = determinant.free_symbols
-    if not product.is_polynomial(*symbols) or determinant.xreplace(dict.fromkeys(symbols, sp.S.Zero)) != 0:
-        return None
-    return above, determinant, product
+    product = below**2 / content**2
+    return (above, product - above**2, product) if product.is_polynomial(*product.free_symbols) else None
+
+
+def _can_vanish(determinant: sp.Expr) -> bool:
+    return bool(determinant.xreplace(dict.fromkeys(determinant.free_symbols, sp.S.Zero)) == 0)

@@ -36,7 +36,7 @@ _CANDIDATES = ("weak_second", "milstein", "euler_maruyama")
     samples=given.whole,
     function=given.function,
     x0=given.start,
-    tol=given.number,
+    tol=given.size,
 )
 def expect_sde(
     limit: Limit,

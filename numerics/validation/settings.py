@@ -78,14 +78,15 @@ def settings_of(
 
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:
-    """Whether neurons that start alike have no next layer, as where a layer normalises what is left of them without their mean."""
+    """Whether neurons that start alike do not move, or have no next layer, as where a layer takes their mean away, and normalises what is left."""
     free: Any = recipe.time_of(1) is None
+    moves = False
     try:
         for t in (1.0, _INSTANT) if free else (None,):  # noise may part them before they are normalised
-            simulate_network(recipe, depth=1, samples=1, x0=x0, t=t)
+            moves |= bool(np.any(simulate_network(recipe, depth=1, samples=4, x0=x0, t=t, seed=0) != x0))
     except UndefinedState:
         return recipe.width > 1
-    return False
+    return recipe.width > 1 and not moves
 
 
 def start_gram(x0: ArrayLike, inputs: int) -> Array:

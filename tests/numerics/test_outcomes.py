@@ -16,6 +16,7 @@ from derivations.diffusion import Diffusion
 from derivations.laws import Normal
 from derivations.limits import depth_limit
 from derivations.symbols import time
+from numerics.depth_extrapolation import expect_network
 from numerics.ensembles import Moments, seed_sequence
 from numerics.expectations import expect_sde
 from numerics.expectations.choice import choose_scheme
@@ -245,3 +246,22 @@ def test_means_over_exploded_paths_are_said():
     for moment in (law.mean, law.var):
         with pytest.raises(ValueError, match="probability at an infinite end"):
             moment()
+
+
+@pytest.mark.parametrize("states", [3.0, float("nan"), [], np.empty((0, 2))])
+def test_states_without_a_row_are_refused(states):
+    with pytest.raises(ValueError, match="states must have a row for each sample, as simulate_sde returns them"):
+        count_outcomes(depth_limit(ResNet(relu, width=1)), states)
+
+
+@pytest.mark.parametrize("tol", [1e200, 1e308])
+def test_a_tolerance_whose_square_overflows_is_refused(tol):
+    with pytest.raises(ValueError, match="tol must be 0 or of a size from 1e-75 to 1e75"):
+        expect_sde(depth_limit(ResNet(relu, width=1)), lambda x: x[:, 0], x0=1.0, tol=tol)
+    with pytest.raises(ValueError, match="tol must be 0 or of a size from 1e-75 to 1e75"):
+        expect_network(ResNet(relu, width=1), lambda x: x[:, 0, 0], tol=tol)
+
+
+def test_networks_without_a_layer_have_no_twice_as_deep_ones():
+    with pytest.raises(ValueError, match="depth must be at least 1, got 0: networks of so many layers are compared"):
+        expect_network(ResNet(relu, width=1), lambda x: x[:, 0, 0], depth=0)

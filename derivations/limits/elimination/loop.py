@@ -24,6 +24,7 @@ from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
+from derivations.limits.elimination.held import released
 from derivations.limits.elimination.homogeneous import NotHomogeneous, homogeneous_parts
 from derivations.limits.elimination.lengths import Length
 from derivations.limits.elimination.matrix_laws import law_of
@@ -154,6 +155,11 @@ class _Rule:
         return layer_average(body, node.args[1].args, node.layer)
 
     def apply(self, expr: sp.Expr) -> sp.Expr:
+        nested = {n for n in expr.atoms(LayerAverage) if any(self.touches(m) for m in n.body.atoms(LayerAverage))}
+        if nested:  # an average of a polynomial in averages is one in averages that stand beside each other
+            expr = expanded(
+                expr.xreplace({n: layer_average(released(n.body), n.args[1].args, n.layer) for n in nested})
+            )
         nodes = sorted((n for n in expr.atoms(LayerAverage) if self.touches(n)), key=sp.default_sort_key)
         nodes = [n for n in nodes if not any(n is not m and m.has(n) for m in nodes)]
         for node in nodes:

@@ -92,6 +92,16 @@ def test_layer_norm_closes_in_the_centred_states_with_one_dimension_less():
     assert equal_symbolically(closed.process.drift[1], 2 * (n - 1) / n * rho)
 
 
+@pytest.mark.parametrize(("activation", "variance"), [(relu, sp.Rational(1, 2) - 1 / (2 * sp.pi)), (sp.sin, None)])
+def test_hidden_neurons_without_their_mean(activation, variance):
+    """Of k i.i.d. numbers without their mean the mean square is (1 - 1/k) Var f(Z)."""
+    centred = Network(lambda x: x + epsilon * A(activation(C(x)) - average(activation(C(x)))), width=n, parameters=(k,))
+    drift = derive(centred).gram.drift[0]
+    V = derive(centred).gram.states[0]
+    own = V * variance if variance is not None else (1 - sp.exp(-2 * V)) / 2
+    assert equal_symbolically(drift, 2 * (1 - 1 / k) * own)
+
+
 def test_gate_explodes_in_the_flow_and_not_behind_a_norm():
     gate = Network(
         lambda x: x + epsilon * Weights("A")(relu(Weights("B", out=k)(x)) * C(x)), width=sp.oo, parameters=(k,)

@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 from mpmath import mp
 
-from derivations import parse_activation
+from derivations import Network, derive, parse_activation
 from derivations.kernels.means import PAIR, means_of
 from numerics.backends.angles import small_angles
 from numerics.compile import compile_expression
@@ -126,3 +126,30 @@ def test_two_negative_numbers_are_no_variances():
     formula = z * sp.asin(z / sp.sqrt(x * y)) / (2 * sp.pi) + z / 4 + sp.sqrt(x * y - z**2) / (2 * sp.pi)
     value = compile_expression((x, y, z), formula)
     assert value(-1.0, -1.0, -0.99) == pytest.approx(float(value(1.0, 1.0, -0.99)), rel=1e-10)
+
+
+#: First functions, whose covariances are what the angle is of.
+FIRST = {
+    "leaky_relu(x, 1/2)": lambda x: np.where(x > 0, x, x / 2),
+    "max(x, x**2)": lambda x: np.maximum(x, x**2),
+    "relu(x)": lambda x: np.maximum(x, 0),
+    "sign(x)": np.sign,
+    "where(x > 1/4, x, 1)": lambda x: np.where(x > 0.25, x, 1.0),
+    "tanh(x)": np.tanh,
+    "x*average(abs(x))": lambda x: x * np.abs(x).mean(axis=1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("first", FIRST)
+@pytest.mark.parametrize("target", ["numpy", "numba"])
+def test_angles_of_bent_functions_keep_their_conditions(first, target):
+    """E relu(U) relu(V) of U, V = B f(x), by hand; at equal inputs the angle is 0, and no rounding of it is no number."""
+    limit = derive(Network(f"x + eps*A(relu(B({first}, variance=2)))", width=3, inputs=2)).limit.explicit
+    value = compile_expression(limit.states, limit.covariance[0, 1], backend=target)
+    rng = np.random.default_rng(5)
+    for pair in (*rng.normal(size=(8, 2, 3)), *(np.stack([x, x]) for x in rng.normal(size=(20, 3)))):
+        psi = FIRST[first](pair)
+        (a, c), (_, b) = 2 * psi @ psi.T / 3
+        angle = np.arctan2(np.sqrt(max(a * b - c * c, 0)), c)
+        right = np.sqrt(a * b) * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / (2 * np.pi)
+        assert value(*pair.T.ravel()) == pytest.approx(right, rel=1e-12, abs=1e-15)

@@ -49,6 +49,7 @@ def subjects(d, x0=1.0, t=0.25, samples=None):
         (Network(TWO, width=4, inputs=2), 0.5),
         (Network(lambda x: x + epsilon * A(relu(B(layer_norm(x)))), width=4), 0.5),
         (Network(lambda x: x + epsilon * (A(relu(x)) - average(A(relu(x)))), width=3), 0.5),
+        (Network(lambda x: x + epsilon * A(relu(B(x - average(x)))), width=5), 0.5),
         (ResNet(relu, width=sp.oo, inputs=2), 1.0),
         (Network(TWO, width=sp.oo), 1.0),
         (ConvResNet(tanh, relu, width=sp.oo, positions=(2,), filter=(1,)), 1.0),
@@ -102,6 +103,15 @@ def test_a_norm_at_the_end_starts_on_its_sphere():
     assert np.mean(gram.start**2, axis=0) == pytest.approx(np.ones(2))
     assert gram.origin.shape == (1, 1)
     assert abs(gram.origin[0, 0]) < 1
+
+
+def test_neurons_that_start_alike_where_only_what_they_differ_by_moves_start_apart():
+    centring = derive(Network(lambda x: x + epsilon * A(relu(B(x - average(x)))), width=5))
+    neurons, gram = subjects(centring)
+    assert np.ptp(neurons.start) > 1
+    assert gram.origin[0, 0] == pytest.approx(np.var(neurons.start))
+    (alike, _) = subjects(derive(Network(TWO, width=5)))
+    assert np.ptp(alike.start) == 0
 
 
 def test_a_limit_without_states_has_nothing_to_compare():
