@@ -376,9 +376,25 @@ def _algebraic(expr: sp.Expr, names: dict[sp.Expr, sp.Symbol]) -> sp.Expr:
     """The formula in symbols that stand for all functions but arcsines and sizes: a covariance of any activations is a number like another."""
     if expr.is_Atom:
         return expr
+    if isinstance(expr, sp.asin):
+        expr = sp.asin(_piece_by_piece(expr.args[0]))
     if expr.is_Add or expr.is_Mul or isinstance(expr, sp.asin | sp.Abs) or (expr.is_Pow and expr.exp.is_Rational):
         return expr.func(*(_algebraic(arg, names) for arg in expr.args))
     return names.setdefault(expr, bound_symbol("f", len(names) + 1, real=True))
+
+
+def _piece_by_piece(product: sp.Expr) -> sp.Expr:
+    """A product of functions with the same pieces, such as a number and one over its size, multiplied in each."""
+    pieces: dict[tuple[sp.Basic, ...], list[sp.Expr]] = {}
+    rest: list[sp.Expr] = []
+    for factor in sp.Mul.make_args(product):
+        alike = pieces.setdefault(tuple(arg.cond for arg in factor.args), []) if factor.is_Piecewise else rest
+        alike.append(factor)
+    joined = [
+        sp.Piecewise(*((sp.Mul(*(f.args[k].expr for f in alike)), holds) for k, holds in enumerate(conditions)))
+        for conditions, alike in pieces.items()
+    ]
+    return sp.Mul(*rest, *joined)
 
 
 def _rooted(power: sp.Pow, determinants: dict[sp.Expr, sp.Expr]) -> tuple[sp.Expr, sp.Expr] | None:
