@@ -293,28 +293,28 @@ def _difference(total: sp.Add) -> sp.Expr:
 
 def _of_exponentials(total: sp.Add) -> sp.Expr:
     """The same multiple of two exponentials with opposite signs, of which not both hold one variable: by a hyperbolic sine."""
-    exponentials = [(term, *_front_and_exponential(term)) for term in total.args]
-    for k, (term, front, power) in enumerate(exponentials):
-        for other, against, last in exponentials[k + 1 :]:
-            if power is None or last is None or front + against != 0 or len(term.free_symbols | other.free_symbols) < 2:
-                continue
-            u, v = power.args[0], last.args[0]
-            together = 2 * front * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2)
-            return sp.Add(together, _difference_of(total - term - other))
-    return total
+    fronts: dict[sp.Expr, list[sp.Expr]] = {}
+    for term in total.args:
+        front, exponent = _front_and_exponent(term)
+        fronts.setdefault(exponent, []).append(front)
+    if len(fronts) < 2:
+        return total
+    multiples = {u: sp.expand(sp.Add(*terms)) for u, terms in fronts.items()}
+    left, joined = dict(multiples), []
+    for (u, front), (v, against) in itertools.combinations(multiples.items(), 2):
+        if u in left and v in left and front + against == 0 and len(variables(front) | variables(u) | variables(v)) > 1:
+            joined.append(2 * sp.Add(*fronts[u]) * sp.exp((u + v) / 2) * sp.sinh((u - v) / 2))
+            del left[u], left[v]
+    if not joined:
+        return total
+    return sp.Add(*joined, *(sp.Add(*fronts[u]) * sp.exp(u) for u in left))
 
 
-def _difference_of(rest: sp.Expr) -> sp.Expr:
-    return _of_exponentials(rest) if rest.is_Add else rest
-
-
-def _front_and_exponential(term: sp.Expr) -> tuple[sp.Expr, sp.exp | None]:
-    """A product by its one exponential and the rest."""
+def _front_and_exponent(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A product without its exponentials of variables, and the sum of what stands in these."""
     factors = sp.Mul.make_args(term)
-    found = [factor for factor in factors if isinstance(factor, sp.exp) and factor.free_symbols]
-    if len(found) != 1:
-        return term, None
-    return sp.Mul(*(factor for factor in factors if factor is not found[0])), found[0]
+    exponentials = [factor for factor in factors if isinstance(factor, sp.exp) and variables(factor)]
+    return sp.Mul(*(f for f in factors if f not in exponentials)), sp.Add(*(f.args[0] for f in exponentials))
 
 
 def _of_root(term: sp.Expr, root: sp.Expr, rest: sp.Expr) -> sp.Expr | None:

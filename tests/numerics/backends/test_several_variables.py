@@ -40,6 +40,8 @@ FORMULAS = {
     sinh(x) * exp(-y): EXPONENTS,
     (exp(x) - exp(y)) / (exp(x) + exp(y)): EXPONENTS,
     x * exp(x - y) / 2 - x * exp(-x - y) / 2: EXPONENTS,
+    exp(-(x**2) / 2) * exp(-(y**2) / 2) * exp(x * y) - exp(-(x**2) / 2) * exp(-(y**2) / 2) * exp(-x * y): EXPONENTS,
+    x**2 + y**2 - (x**2 + y**2) * exp(-(x**4) - y**4): EXPONENTS,
     log(cosh(x / (1 + x**2 * y**2))): EXPONENTS,
     erfc(x) * exp(y**2): EXPONENTS,
     sp.erfi(x) * exp(-(y**2)): EXPONENTS,
