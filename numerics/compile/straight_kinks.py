@@ -18,6 +18,7 @@ from scipy.special import gammaln
 from sympy.core.relational import Relational
 
 from derivations.gaussian.joint import KINKED, has_kinks
+from derivations.special.experts import ExpertGate
 
 Array = NDArray[np.float64]
 Value = Callable[..., Array]
@@ -70,6 +71,9 @@ def _places(expr: sp.Expr) -> Iterator[sp.Expr]:
             yield from (one - other for one, other in combinations(node.args, 2))
         else:
             yield node.args[0]
+    for gate in expr.atoms(ExpertGate):
+        if gate.jumps:  # where two scores are equal
+            yield from (one - other for one, other in combinations(gate.args[2:], 2))
 
 
 def _branches(expr: sp.Expr) -> Iterator[sp.Expr]:

@@ -75,9 +75,9 @@ class GaussianLaw(Law):
         """A mean, in letters for some entries of the covariance, with names for what is no polynomial in them."""
         assert self._settled is not None
         coefficients, moving, neurons = self._settled
-        if found.free_symbols & {
-            *neurons
-        }:  # as of max(x, Bx): an average over the neurons would not see them in a name
+        if found.free_symbols & set(
+            neurons
+        ):  # as of max(x, Bx): an average over the neurons would not see them in a name
             return found
         series = {name: series for series, name in self.names.items()}
         places = {}

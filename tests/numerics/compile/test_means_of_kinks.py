@@ -11,6 +11,7 @@ from derivations import Network, derive, parse_layer
 from derivations.errors import NotClosed
 from derivations.gaussian import GaussianJointExpectation, joint_mean
 from derivations.gaussian.joint import _in_few_dimensions as in_few_dimensions
+from derivations.special.experts import ExpertGate
 from numerics import kernel_matrix, solve_flow
 from numerics.compile import compile_expression
 from numerics.compile.joint_means import joint_gaussian_mean
@@ -121,6 +122,30 @@ BRANCHES = {
     "relu(B(x)*C(x))": (lambda b, c: relu(b * c), False),
     "sign(B(x)*C(x))": (lambda b, c: np.sign(b * c), False),
 }
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.99])
+def test_two_inputs_choose_one_of_two_experts_both(rho):
+    """With the probability 1/4 + arcsin(ρ)/2π, Sheppard's."""
+    both = ExpertGate(1, 1, z[0], z[2]) * ExpertGate(1, 1, z[1], z[3])
+    pair = sp.Matrix([[1, sp.Rational(str(rho))], [sp.Rational(str(rho)), 1]])
+    mean, error = joint_gaussian_mean(joint_mean(both, z[:4], sp.diag(pair, pair)))
+    right = 0.25 + np.arcsin(rho) / (2 * np.pi)
+    assert abs(mean - right) < 1e-7
+    assert abs(mean - right) <= error < 1e-6
+
+
+@pytest.mark.parametrize(("experts", "kept"), [(3, 2), pytest.param(4, 2, marks=pytest.mark.slow), (4, 3)])
+def test_shares_of_experts_add_up_to_one(experts, kept):
+    """Each share jumps where an expert comes in; their sum does not. Of scores that are unlike no share is known alone."""
+    scores, covariance = z[:experts], sp.eye(experts) + sp.Matrix(experts, experts, lambda i, j: sp.Rational(i + j, 9))
+    total = 0.0
+    for own in scores:
+        gate = ExpertGate(kept, 1, own, *(s for s in scores if s != own))
+        mean, error = joint_gaussian_mean(joint_mean(gate, scores, covariance))
+        assert error < 1e-5
+        total += mean
+    assert abs(total - 1) < 1e-6
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
