@@ -326,8 +326,9 @@ def test_a_transpose_beside_its_matrix():
     dark = kernel_matrix(net, [[1.0, 0.0], [0.0, 0.0]])  # E f' is known at a variance of 0, where nothing moves
     assert np.array_equal(dark[1], [0.0, 0.0])
     assert np.isclose(dark[0, 0], kernel_matrix(net, [[1.0, 0.0]])[0, 0], rtol=1e-8)
-    with pytest.raises(ValueError, match="input 1 has norm 0"):
-        kernel_matrix(Network(lambda x: x - epsilon**2 * A.T(relu(A(x))), width=sp.oo), [[1.0, 0.0], [0.0, 0.0]])
+    tied = Network(lambda x: x - epsilon**2 * A.T(relu(A(x))), width=sp.oo)  # E relu' is 1/2 at every variance
+    halved = kernel_matrix(tied, [[1.0, 0.0], [0.0, 0.0]], t=0.5)
+    assert np.allclose(halved, [[np.exp(-0.5) / 2, 0.0], [0.0, 0.0]], rtol=1e-8, atol=0)
     with pytest.raises(ValueError, match="input 0 has norm 0"):
         kernel_matrix(Network(lambda x: x + epsilon * A(relu(rms_norm(x))), width=sp.oo), [[0.0], [1.0]], kind="ntk")
     with pytest.raises(ValueError, match="derived without transposes"):
