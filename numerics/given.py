@@ -159,6 +159,9 @@ derived = Rule(
     lambda v: isinstance(v, (derivations.Derivation, derivations.Jacobian, derivations.backward.WideJacobian)),
 )
 limit = instance("a limit, as derive(...).limit gives it", "Diffusion", "NeuronDiffusion", "Flow")
+limit_or_derivation = instance(
+    "what derive(...) gives, or its limit", "Derivation", "Diffusion", "NeuronDiffusion", "Flow"
+)
 law = instance("a law, as derive(...).law gives it", "Law")
 path = Rule("the name of a file", lambda value: isinstance(value, str | PathLike))
 start = Rule("a number, an array of numbers or a Normal", lambda v: _is_numbers(v) or isinstance(v, derivations.Normal))

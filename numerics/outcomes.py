@@ -1,4 +1,4 @@
-r"""What became of simulated samples: finite, exploded, or undefined, counted apart and never passed over.
+r"""What became of simulated samples: finite, exploded, absorbed or failed, counted apart and never passed over.
 
 A state that is no number has one of two causes. Either the numbers grew beyond the double range, as where the equation itself explodes: such a
 sample is *exploded*, its entries that are not numbers are infinite, and a warning says how many there are. Or a formula has no value where
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derivations import Derivation
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import brief, readable
 from derivations.notation.printed import Legible
@@ -45,30 +46,34 @@ class UndefinedState(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class Outcomes(Legible):
-    """How many samples there are, how many exploded, and how many are where nothing moves any more."""
+    """How many samples there are, how many exploded, how many are where nothing moves any more, and how many failed."""
 
     samples: int
     exploded: int
     absorbed: int
+    failed: int
 
     def __str__(self) -> str:
-        return f"{self.samples} samples: {self.exploded} exploded, {self.absorbed} absorbed"
+        return f"{self.samples} samples: {self.exploded} exploded, {self.absorbed} absorbed, {self.failed} failed"
 
 
-@given.checked(limit=given.limit, states=given.array)
-def count_outcomes(limit: Limit, states: Any) -> Outcomes:
+@given.checked(limit=given.limit_or_derivation, states=given.array)
+def count_outcomes(limit: Limit | Derivation, states: Any) -> Outcomes:
     """Count what became of paths of a limit, or of networks beside it.
 
     Parameters
     ----------
-    limit : Diffusion or NeuronDiffusion
+    limit : Derivation, Diffusion or NeuronDiffusion
+        A derivation knows whether its equation can explode.
     states : array, shape (samples, states) or (samples, n, m)
         As :func:`numerics.simulate_sde` and :func:`numerics.simulate_network` return them.
 
     Returns
     -------
     Outcomes
-        Absorbed are finite states at which drift and noise vanish, or at an end of the domain that keeps what reaches it.
+        Absorbed are finite states at which drift and noise vanish, or at an end of the domain that keeps what reaches it. Infinite ones have
+        exploded; where the derivation proves that its equation does not, it is the steps that were too long, and they failed, as have
+        states that are nan.
 
     Raises
     ------
@@ -77,20 +82,26 @@ def count_outcomes(limit: Limit, states: Any) -> Outcomes:
 
     Examples
     --------
-    >>> from derivations import ResNet, depth_limit, relu
+    >>> from derivations import ResNet, depth_limit, derive, relu
     >>> print(count_outcomes(depth_limit(ResNet(relu, width=2)), [[1.0, 2.0], [-1.0, -2.0], [np.inf, 0.0]]))
-    3 samples: 1 exploded, 1 absorbed
+    3 samples: 1 exploded, 1 absorbed, 0 failed
+    >>> print(count_outcomes(derive(ResNet(relu, width=2)), [[1.0, 2.0], [-1.0, -2.0], [np.inf, 0.0]]))  # which cannot explode
+    3 samples: 0 exploded, 1 absorbed, 1 failed
     """
     x = np.asarray(states, dtype=float)
     if x.ndim == 0 or not x.size:
         raise ValueError(
             f"states must have a row for each sample, as simulate_sde returns them, got the shape {x.shape}"
         )
+    cannot = isinstance(limit, Derivation) and limit.existence.explodes == "cannot"
+    limit = limit.limit if isinstance(limit, Derivation) else limit
     x = x.reshape(len(x), *((int(limit.width), limit.inputs) if isinstance(limit, NeuronDiffusion) else (-1,)))
-    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    flat = x.reshape(len(x), -1)
+    finite, numbers = np.isfinite(flat).all(axis=1), ~np.isnan(flat).any(axis=1)
+    exploded = 0 if cannot else int(np.count_nonzero(~finite & numbers))
     still = np.zeros(len(x), dtype=bool)
     still[finite] = _still(limit, x[finite])
-    return Outcomes(len(x), int(np.count_nonzero(~finite)), int(np.count_nonzero(still)))
+    return Outcomes(len(x), exploded, int(np.count_nonzero(still)), int(np.count_nonzero(~finite)) - exploded)
 
 
 def _still(limit: Limit, x: Array) -> Array:

@@ -232,9 +232,10 @@ def test_paths_explode_where_that_is_said(name):
     d = derive(recipe)
     assert d.existence.explodes == says
     states = simulate_sde(d.limit, 1.5, t=4.0, steps=300, samples=100, seed=1)
-    seen = count_outcomes(d.limit, states)
+    seen = count_outcomes(d, states)
     assert not np.isnan(states).any()
     assert (seen.exploded > 10, seen.exploded == 0) == (explode, not explode)
+    assert seen.failed == 0
     assert (seen.absorbed > 0) == rest
 
 

@@ -87,10 +87,23 @@ def test_a_start_at_the_edge_of_the_numbers():
         assert np.all(simulate_network(ResNet(tanh, width=3), 20, 5, x0=1e308) == 1e308)
 
 
+@pytest.mark.filterwarnings("ignore::numerics.ExplosionWarning")
+def test_infinite_paths_of_an_equation_that_cannot_explode_have_failed():
+    """Of two neurons the norm is a Brownian motion of the plane in a clock of its own, which leaves every disc and comes back."""
+    for width, explodes in ((2, False), (3, True)):
+        d = derive(ResNet(x**2, width=width))
+        count = count_outcomes(d, simulate_sde(d.limit, 1.5, t=2.0, steps=200, samples=300, seed=0))
+        assert (count.exploded > 30, count.failed > 30) == (explodes, not explodes)
+        assert min(count.exploded, count.failed) == 0
+
+
 def test_finite_absorbed_and_exploded_states_are_distinguished():
     limit = depth_limit(ResNet(relu, width=2))
-    count = count_outcomes(limit, [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]])
-    assert (count.samples, count.exploded, count.absorbed) == (5, 2, 2)
+    states = [[1, 2], [-1, -2], [np.inf, 0], [np.nan, 1], [-1, 0]]
+    count = count_outcomes(limit, states)
+    assert (count.samples, count.exploded, count.absorbed, count.failed) == (5, 1, 2, 1)
+    count = count_outcomes(derive(ResNet(relu, width=2)), states)  # which cannot explode
+    assert (count.samples, count.exploded, count.absorbed, count.failed) == (5, 0, 2, 2)
     motion = Diffusion((x,), [0], [[1]], UNIT)
     ends = simulate_sde(motion, 0.5, t=0.1, steps=1000, samples=4000)
     # P(B stays in (0, 1) up to t from ½) = (4/π) Σ (−1)^k e^{−(2k+1)²π²t/2}/(2k+1); steps see ends that are 0.58 √h further away
