@@ -350,20 +350,34 @@ def correlation_angles(expr: sp.Expr) -> sp.Expr:
         return expr
     names: dict[sp.Expr, sp.Symbol] = {}
     plain = _algebraic(expr, names)
-    angles = {angle: _determinant(angle.args[0]) for angle in plain.atoms(sp.asin)}
-    known = {determinant: product for _, determinant, product in filter(None, angles.values())}
-    halves = (p for p in plain.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add)
-    roots = {p: found for p in halves if (found := _rooted(p, known)) is not None}
-    cancel = {determinant for determinant, _ in roots.values()} | {d for d in known if _can_vanish(d)}
-    turned = {
-        angle: sp.atan2(found[0], sp.sqrt(_floored(found[1]))) if found[1] != 0 else sp.sign(found[0]) * sp.pi / 2
-        for angle, found in angles.items()
-        if found is not None and found[1] in cancel
-    }
-    turned |= {a: sp.asin(_in_bounds(a.args[0])) for a in angles if a not in turned and len(variables(a)) > 1}
+    written: list[dict[sp.Expr, sp.Expr]] = []
+    # an angle inside another one is a number of that one's covariance
+    while inner := [angle for angle in plain.atoms(sp.asin) if not angle.args[0].has(sp.asin)]:
+        angles, roots = _by_one_root(inner, plain)
+        turned = {angle: bound_symbol(f"angle{len(written)}", k, real=True) for k, angle in enumerate(angles, 1)}
+        written.append({name: angles[angle] for angle, name in turned.items()})
+        plain = plain.xreplace(turned | roots)
+    for formulas in reversed(written):
+        plain = plain.xreplace(formulas)
     inside = {name: node.func(*map(correlation_angles, node.args)) for node, name in names.items() if node.has(sp.asin)}
-    rooted = {power: root for power, (_, root) in roots.items()}
-    return plain.xreplace(turned).xreplace(rooted).xreplace({name: node for node, name in names.items()} | inside)
+    return plain.xreplace({name: node for node, name in names.items()} | inside)
+
+
+def _by_one_root(angles: list[sp.Expr], expr: sp.Expr) -> tuple[dict[sp.Expr, sp.Expr], dict[sp.Expr, sp.Expr]]:
+    """Angles by their determinants' roots, and the roots of multiples of these in an expression by the same ones."""
+    read = {angle: _determinant(angle.args[0]) for angle in angles}
+    known = {determinant: product for _, determinant, product in filter(None, read.values())}
+    halves = [p for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add]
+    roots = {p: found for p in halves if not p.has(sp.asin) and (found := _rooted(p, known)) is not None}
+    cancel = {determinant for determinant, _ in roots.values()} | {d for d in known if _can_vanish(d)}
+    return {a: _by_root(a, found, cancel) for a, found in read.items()}, {p: root for p, (_, root) in roots.items()}
+
+
+def _by_root(angle: sp.Expr, found: tuple[sp.Expr, sp.Expr, sp.Expr] | None, cancel: set[sp.Expr]) -> sp.Expr:
+    if found is None or found[1] not in cancel:
+        return sp.asin(_in_bounds(angle.args[0])) if len(variables(angle)) > 1 else angle
+    covariance, determinant, _ = found
+    return sp.sign(covariance) * sp.pi / 2 if determinant == 0 else sp.atan2(covariance, sp.sqrt(_floored(determinant)))
 
 
 def _in_bounds(correlation: sp.Expr) -> sp.Expr:

@@ -176,3 +176,15 @@ def test_a_rounding_beyond_one_is_no_angle_that_does_not_exist():
     beyond = compile_expression((*limit.states,), sp.asin(limit.states[0] * limit.states[1]))
     with np.errstate(invalid="ignore"):
         assert np.isnan(beyond(2.0, 3.0))  # which no rounding explains
+
+
+@pytest.mark.parametrize("target", ["numpy", "numba"])
+def test_an_angle_of_angles_is_0_at_equal_inputs(target):
+    """Each ReLU halves the mean square, and at correlation 1 the covariance is the mean square."""
+    layer = "x + eps*A(relu(B(relu(C(x, bias_variance=1/2)))))"
+    limit = derive(Network(layer, width=sp.oo, inputs=2)).limit
+    value = compile_expression(limit.states, limit.drift[1], backend=target)
+    for K in (0.0, 0.7, 1.0, 3.0):
+        assert value(K, K, K) == pytest.approx((K + 0.5) / 4, rel=1e-14)
+        near = K * (1 - 1e-12)  # the determinant of the first two is 1e-12, and the angle of the next ones 1e-6
+        assert value(K, near, K) == pytest.approx((near + 0.5) / 4, rel=1e-11)
