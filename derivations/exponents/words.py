@@ -87,7 +87,7 @@ def terms_step(found: Found) -> Step:
     assert made is not None
     drift = [monomial(found, p) for p in made.drift]
     noise = [monomial(found, p) for p in made.noise]
-    smaller = made.wide and found.family.order == "joint"
+    smaller = bool(made.wide) and found.family.order == "joint"
     items: list[Words] = [_listed("In the mean", drift), _listed("In the covariance", noise, smaller)]
     seen: Words = (
         ("The sizes enter polynomially to this order: no other monomial can matter.",)
