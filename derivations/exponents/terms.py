@@ -352,7 +352,8 @@ def _of_flow(found: Family, graded: Graded, degree: int, of_norms: bool = False)
     )  # a fixed width has no centred start
     if any(seen.closed(c.xreplace(origin), True) != 0 for one in moved for c in one):
         field = replace(MeanFieldLayer.shifted(layer), fixed=fixed)
-        pushed = [c.xreplace(origin) for c in moved[0]] if of_norms else moved[0]  # a share of the state moves no mean away from 0
+        # a share of the state moves no mean away from 0
+        pushed = [c.xreplace(origin) for c in moved[0]] if of_norms else moved[0]
         series.append(tuple(layer.average(c) for c in pushed))
     drift = _table(graded, *(tuple(field.closed(c, True) for c in one) for one in series))
     return drift, {}, drift
