@@ -12,7 +12,7 @@ from mpmath import exp, log, mp, mpf, pi, quad, sqrt
 from derivations import elu, selu
 from derivations.gaussian import expect
 from numerics.backends.bridges import FIRST, LAST, bridges
-from numerics.backends.rewrites import ExponentialTail, cancelling_sums, exponential_tails
+from numerics.backends.cancelling import ExponentialTail, cancelling_sums, exponential_tails
 from numerics.compile import compile_expression
 
 x, V = sp.Symbol("x", real=True), sp.Symbol("V", positive=True)
