@@ -44,6 +44,7 @@ class Piece:
 
 
 _TRIES = 4  # of points
+_REAL = (sp.sin, sp.cos, sp.exp, sp.tanh, sp.erf, sp.erfc, sp.sinh, sp.cosh, sp.atan, sp.asinh, sp.Abs)
 _SHORT = 60  # operations of a formula that is brought over one denominator
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, Continued)
 
@@ -316,13 +317,21 @@ def _without_losers(expr: sp.Expr, variable: sp.Symbol, left: sp.Expr, right: sp
         least, kept = isinstance(node, sp.Min), list(node.args)
         for arg in node.args:
             others = [other for other in kept if other != arg]
-            if arg.has(*_KINKED) and any(
-                _never_above(*(o, arg) if least else (arg, o), variable, left, right) for o in others
+            if (
+                arg.has(*_KINKED)
+                and _is_real(arg)
+                and any(_never_above(*(o, arg) if least else (arg, o), variable, left, right) for o in others)
             ):
                 kept.remove(arg)
         if len(kept) < len(node.args):
             return _without_losers(expr.xreplace({node: node.func(*kept)}), variable, left, right)
     return expr
+
+
+def _is_real(expr: sp.Expr) -> bool:
+    """Whether a formula is made of functions that are real everywhere: what is not keeps its say, for it is to be refused."""
+    roots = [power for power in expr.atoms(sp.Pow) if not power.exp.is_integer]
+    return all(isinstance(f, _REAL) for f in expr.atoms(sp.Function)) and all(p.base.is_nonnegative for p in roots)
 
 
 def _never_above(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 from derivations import ResNet, derive, parse_activation
-from derivations.errors import NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm
 from derivations.piecewise import pieces
 
 POINTS = np.array([-100.3, -31.4, -7.1, -2.2, -0.4, 0.3, 1.9, 6.6, 40.1, 77.7])
@@ -71,3 +71,13 @@ def test_a_bound_that_is_crossed_beside_a_point_without_value_is_a_kink():
     activation = parse_activation("min(1, 2*sin(x)/x)")
     cuts = [float(p.left) for p in pieces(activation.expr, activation.variable)[1:]]
     assert np.abs(np.array(cuts) - [-1.895494267033981, 1.895494267033981]).max() < 1e-14  # 2 sin x = x
+
+
+@pytest.mark.parametrize(
+    "text", ["max(exp(-abs(sqrt(x))), 1)", "max(exp(-abs(log(x))), 1)", "max(tanh(abs(x) - sqrt(x)), 1)"]
+)
+def test_what_is_not_real_has_its_say(text):
+    """Where it is real it is never the larger one."""
+    activation = parse_activation(text)
+    with pytest.raises(DerivationError, match="no real number on"):
+        pieces(activation.expr, activation.variable)
