@@ -284,7 +284,7 @@ def _require_filters(program: Program) -> None:
         raise DerivationError(
             "the flow couples all positions of an input, not pairs of positions alone: take derivations.kernels.coupled"
         )
-    if any(isinstance(s, Mask) and s.over is None and not s.shared for s in program.statements):
+    if any(isinstance(s, Mask) and s.each > 1 and not s.shared for s in program.statements):
         raise DerivationError(
             "a branch that is dropped for each input on its own is dropped for all of its positions together, which kernel matrices over "
             "positions do not follow; use drop_branch(..., shared=True)"

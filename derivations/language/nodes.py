@@ -225,6 +225,8 @@ class Factor(Node):
         Whether all inputs see the same factor.
     branch : Boolean
         Whether all neurons see the same factor.
+    everywhere : Boolean
+        Whether all positions of an input see the same factor.
     """
 
     @property
@@ -246,12 +248,17 @@ class Factor(Node):
     @property
     def unshared(self) -> Factor:
         """The same, drawn for each input on its own."""
-        return Factor(*self.args[:2], sp.false, self.args[3])
+        return Factor(*self.args[:2], sp.false, *self.args[3:])
 
     @property
     def branch(self) -> bool:
         """Whether all neurons see the same one."""
         return bool(self.args[3])
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether all positions of an input see the same one."""
+        return bool(self.args[4])
 
     @property
     def free_symbols(self) -> set[sp.Symbol]:

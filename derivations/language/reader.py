@@ -379,7 +379,7 @@ class _Reader:
                 made.append(Between(symbol, node))
             else:
                 assert isinstance(node, Factor)
-                over, each = (None, self.positions) if first < 0 else (neurons(first), 1)
+                over, each = None if first < 0 else neurons(first), self.positions if node.everywhere else 1
                 made.append(Mask(symbol, node.keep, node.shared, over, each))
         return tuple(_transposes_last(made))
 

@@ -70,7 +70,7 @@ def _of_order_one(body: object) -> sp.Expr:
 
 
 def dropout(body: sp.Expr, keep: object, name: str | None = None, shared: bool = False) -> sp.Expr:
-    r"""Each neuron kept with probability p and scaled by 1/p, else 0.
+    r"""Each neuron kept with probability p and scaled by 1/p, else 0; at each position of an input on its own.
 
     A formula says what it says wherever it stands: the same body is dropped alike, and another body by factors of its own.
 
@@ -82,7 +82,7 @@ def dropout(body: sp.Expr, keep: object, name: str | None = None, shared: bool =
     name : str, optional
         Different bodies with the same name are dropped together.
     shared : bool
-        Whether all inputs see the same mask.
+        Whether all inputs, and all their positions, see the same mask.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def dropout(body: sp.Expr, keep: object, name: str | None = None, shared: bool =
 
 
 def drop_branch(body: sp.Expr, keep: object, name: str | None = None, shared: bool = False) -> sp.Expr:
-    r"""A whole branch kept with probability p and scaled by 1/p (stochastic depth); names as of :func:`dropout`."""
+    r"""A whole branch kept at all positions of an input with probability p and scaled by 1/p (stochastic depth); names as of :func:`dropout`."""
     return _dropped(body, keep, name, shared, branch=True)
 
 
@@ -199,7 +199,8 @@ def _factor(body: sp.Expr, keep: object, name: str | None, shared: bool, branch:
             "and diffusions have none"
         )
     symbol = _named_after(body, p, shared, branch) if name is None else sp.Symbol(name)
-    return Factor(symbol, p, sp.sympify(shared), sp.sympify(branch or are_one(body))) / p  # one neuron is a branch
+    one = branch or are_one(body)  # one neuron is the same for all that it meets
+    return Factor(symbol, p, sp.sympify(shared), sp.sympify(one), sp.sympify(branch)) / p
 
 
 def _named_after(*law: object) -> sp.Symbol:

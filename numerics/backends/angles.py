@@ -41,7 +41,7 @@ def small_angles(expr: sp.Expr) -> sp.Expr:
 
     Examples
     --------
-    >>> from numerics.backends.rewrites import correlation_angles
+    >>> from numerics.backends.correlations import correlation_angles
     >>> a, b = sp.symbols("a b", positive=True)
     >>> c = sp.Symbol("c", real=True)
     >>> mean = c * sp.asin(c / (sp.sqrt(a) * sp.sqrt(b))) / (2 * sp.pi) + c / 4 + sp.sqrt(a * b - c**2) / (2 * sp.pi)

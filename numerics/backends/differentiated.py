@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from numerics.backends.angles import small_angles
+from numerics.backends.cancelling import cancelling_sums, exponential_tails
+from numerics.backends.correlations import correlation_angles
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, decaying_powers
 from numerics.backends.kinks import guarded_branches
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import (
-    cancelling_sums,
-    correlation_angles,
-    exponential_tails,
-    logistic_quotients,
-    stable_logarithms,
-)
+from numerics.backends.rewrites import logistic_quotients, stable_logarithms
 
 #: In this order.
 WITH_DERIVATIVES = (

@@ -30,10 +30,11 @@ from derivations.piecewise.near import smooth_beside
 from derivations.piecewise.terms import LOG, Expansion, Unknown, is_flat
 from numerics.backends.base import real_numbers, strict_settings
 from numerics.backends.bridges import FIRST, LAST, bridges
+from numerics.backends.cancelling import ErrorTail, cancelling_sums
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
-from numerics.backends.rewrites import ErrorTail, cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import stable_logarithms
 from numerics.backends.sizes import may_fail
 from numerics.backends.variables import variables
 

@@ -18,8 +18,9 @@ from derivations.gaussian.integrate import Singular, normal_mean
 from derivations.piecewise import IsolatedRoot, breakpoints
 from derivations.special.numeric import Numeric
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.cancelling import cancelling_sums
 from numerics.backends.limits import exact_limits
-from numerics.backends.rewrites import cancelling_sums, stable_logarithms
+from numerics.backends.rewrites import stable_logarithms
 
 DIGITS = 50
 _GUARD = 15  # digits more inside, for formulas that cancel

@@ -15,15 +15,11 @@ from sympy.printing.pycode import PythonCodePrinter
 from derivations.piecewise import IsolatedRoot
 from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, strict_settings
+from numerics.backends.cancelling import cancelling_sums, exponential_tails
+from numerics.backends.correlations import correlation_angles
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.numpy import safe
-from numerics.backends.rewrites import (
-    cancelling_sums,
-    correlation_angles,
-    exponential_tails,
-    logistic_quotients,
-    stable_logarithms,
-)
+from numerics.backends.rewrites import logistic_quotients, stable_logarithms
 
 #: How every kernel is compiled: no bounds checks, IEEE division, and other threads run meanwhile.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True}

@@ -15,9 +15,9 @@ import sympy as sp
 from sympy.codegen.cfunctions import expm1, log1p
 from sympy.codegen.numpy_nodes import logaddexp
 
+from numerics.backends.cancelling import ErrorTail, ExponentialTail
 from numerics.backends.exponentials import LogCosh
 from numerics.backends.kinks import Where
-from numerics.backends.rewrites import ErrorTail, ExponentialTail
 from numerics.backends.variables import variables
 
 _POWERS = (1020, 820, 600, 450, 340, 250, 180, 130, 90, 65, 45)

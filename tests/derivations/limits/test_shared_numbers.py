@@ -13,6 +13,7 @@ from derivations import (
     Weights,
     average,
     derive,
+    drop_branch,
     dropout,
     epsilon,
     relu,
@@ -51,6 +52,20 @@ def test_one_neuron_is_dropped_as_a_whole():
     dropped = derive(Network(lambda x: x + epsilon * A(x) * dropout(G(x), sp.Rational(1, 2)), width=3)).limit
     whole = derive(Network(lambda x: x + epsilon * A(x) * G(x), width=3)).limit
     assert sp.expand(dropped.neuron_covariance[0] - 2 * whole.neuron_covariance[0]) == 0
+
+
+def test_one_neuron_is_dropped_at_each_position_by_itself():
+    """As PyTorch's ``Dropout`` does, so that two positions share no factor; a branch that is dropped is dropped at all of them."""
+    H, half = Weights("H", out=1), sp.Rational(1, 2)
+
+    def covariance(branch):
+        return derive(Network(lambda x: x + epsilon * branch(x), width=2, positions=2)).limit.neuron_covariance
+
+    plain = covariance(lambda x: A(relu(H(x))))
+    dropped = covariance(lambda x: A(dropout(relu(H(x)), half)))
+    branch = covariance(lambda x: drop_branch(A(relu(H(x))), half))
+    assert [sp.expand(dropped[0, k] - (2, 1)[k] * plain[0, k]) for k in (0, 1)] == [0, 0]
+    assert [sp.expand(branch[0, k] - 2 * plain[0, k]) for k in (0, 1)] == [0, 0]
 
 
 def test_a_gate_as_depth_and_width_grow_together():

@@ -1,0 +1,209 @@
+r"""Terms that nearly cancel, as one function, for targets of fixed precision.
+
+============================== ======================================= ====================
+formula                        rewritten                                 near
+============================== ======================================= ====================
+:math:`a e^u - a`              :math:`a\,\mathrm{expm1}\,u`              :math:`u \to 0`
+:math:`a \pm a \operatorname{erf} u`  :math:`a \operatorname{erfc}(\mp u)`  :math:`u \to \mp\infty`
+:math:`e^a \operatorname{erfc} u`       :math:`e^{a - u^2} \operatorname{erfcx} u` :math:`u \to \infty`
+:math:`a - a \tanh^2 u`         :math:`a / \cosh^2 u`                     :math:`|u| \to \infty`
+:math:`a \pm a \tanh u`         :math:`2a / (1 + e^{\mp 2u})`              :math:`u \to \mp\infty`
+:math:`a/(1 + e^u) - a`         :math:`-a/(1 + e^{-u})`                 :math:`u \to -\infty`
+:math:`\pi a/2 - a \arctan u`  :math:`a\,\mathrm{atan2}(1, u)`          :math:`u \to \infty`
+============================== ======================================= ====================
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import sympy as sp
+from sympy.codegen.cfunctions import expm1
+
+from numerics.backends.variables import variables
+
+
+class ErrorTail(sp.Function):
+    """The function erfc, but erfc(-x) stays as it is: SymPy would write 2 - erfc(x), which cancels again."""
+
+    nargs = 1
+
+
+class ExponentialTail(sp.Function):
+    r"""The product :math:`e^a \operatorname{erfc} u`, of a, u and :math:`a - u^2`; its factors may be no doubles."""
+
+    nargs = 3
+
+
+def cancelling_sums(expr: sp.Expr) -> sp.Expr:
+    r"""Replace a term and its product with a function that nearly cancel by one function.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
+    (ErrorTail(-x), -expm1(-2*x)/2)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(variables(node)), _join)
+
+
+def _join(total: sp.Add) -> sp.Expr:
+    """Each term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
+    joined, left = _tails_together(list(total.args))
+    while pair := _first_pair(left):
+        together, *both = pair
+        joined.append(together)
+        left = [term for term in left if term not in both]
+    return sp.Add(*joined, *left) if joined else total
+
+
+def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]:
+    r"""Several error functions times one exponential, which cancel together: as their tails; and the other terms.
+
+    Where :math:`c + \sum_i n_i s_i = 0` with the signs s of the arguments, :math:`c + \sum_i n_i \operatorname{erf} u_i` is
+    :math:`-\sum_i n_i s_i \operatorname{erfc}(s_i u_i)`.
+    """
+    groups: dict[sp.Expr, list[tuple[sp.Expr, sp.Expr, sp.Expr | None]]] = {}
+    for term in terms:
+        found = next((f for f in sp.Mul.make_args(term) if isinstance(f, sp.erf)), None)
+        number, factor = (term if found is None else _over(term, found)).as_coeff_Mul()
+        if factor.has(sp.exp):
+            groups.setdefault(factor, []).append((term, number, None if found is None else found.args[0]))
+    joined, left = list[sp.Expr](), list(terms)
+    for factor, members in groups.items():
+        functions = [(number, u, _sign(u)) for _, number, u in members if u is not None]
+        constant = sp.Add(*(number for _, number, u in members if u is None))
+        if len(functions) > 1 and constant + sp.Add(*(number * sign for number, _, sign in functions)) == 0:
+            joined += [-number * sign * factor * ErrorTail(sign * u) for number, u, sign in functions]
+            left = [term for term in left if term not in {term for term, *_ in members}]
+    return joined, left
+
+
+def _sign(u: sp.Expr) -> sp.Expr:
+    """One of a formula and its negative has 1, the other -1."""
+    sign, rest = _signed(u)
+    return -sign if rest.could_extract_minus_sign() else sign
+
+
+def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
+    """The first two terms that may cancel: as one, and themselves; exponentials last, which may be what two others have in common."""
+    for plain, term in itertools.product((False, True), terms):
+        for function in sp.Mul.make_args(term):
+            if isinstance(function, sp.exp) != plain:
+                continue
+            if (
+                not isinstance(function, _SATURATING | sp.Add)
+                and not _square_of_tanh(function)
+                and not _logistic(function)
+            ):
+                continue
+            factor = _over(term, function)
+            for other in terms:
+                number = _multiple(other, factor)
+                if other != term and number.is_number and (joined := _joined(function, number)) is not None:
+                    return factor * joined, term, other
+    return None
+
+
+def _multiple(term: sp.Expr, other: sp.Expr) -> sp.Expr:
+    """Of two products, in which 1 - x and x - 1 are multiples of each other."""
+    found = _over(term, other)
+    if found.is_number:
+        return found
+    (sign, above), (turned, below) = map(_signed, (term, other))
+    return sign * turned * _over(above, below)
+
+
+def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
+    """A quotient, out of which what both are products of is left: SymPy keeps an exponential of a sum beside its inverse."""
+    above, below = list(sp.Mul.make_args(term)), list[sp.Expr]()
+    for factor in sp.Mul.make_args(other):
+        if factor in above:
+            above.remove(factor)
+        else:
+            below.append(factor)
+    return sp.Mul(*above) / sp.Mul(*below)
+
+
+def _signed(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A sign, and the rest with one sign of each sum among the factors."""
+    sign, factors = sp.S.One, []
+    for factor in sp.Mul.make_args(term):
+        base, power = factor.as_base_exp()
+        if base.is_Add and power.is_Integer and base.could_extract_minus_sign():
+            sign, factor = sign * (-1) ** power, (-base) ** power
+        factors.append(factor)
+    return sign, sp.Mul(*factors)
+
+
+_SATURATING = sp.exp | sp.erf | sp.erfc | ErrorTail | sp.tanh | sp.atan
+
+
+def _square_of_tanh(function: sp.Expr) -> bool:
+    return bool(function.is_Pow and function.exp == 2 and isinstance(function.base, sp.tanh))
+
+
+def _logistic(function: sp.Expr) -> bool:
+    """1/(1 + e^u)."""
+    if not function.is_Pow or function.exp != -1:
+        return False
+    constant, rest = function.base.as_coeff_Add()
+    return constant == 1 and isinstance(rest, sp.exp)
+
+
+def _joined(function: sp.Expr, number: sp.Expr) -> sp.Expr | None:
+    """One function for f(u) + a, where these may cancel."""
+    if isinstance(function, sp.Add):
+        found = _join(total) if isinstance(total := function + number, sp.Add) else total
+        return None if found == total and isinstance(total, sp.Add) else found
+    if isinstance(function, sp.atan):
+        sign = 2 * number / sp.pi
+        return sign * sp.atan2(1, -sign * function.args[0]) if sign in (1, -1) else None
+    if number == -2 and isinstance(function, ErrorTail | sp.erfc):
+        return -ErrorTail(-function.args[0])
+    if (
+        number not in (1, -1)
+        or isinstance(function, ErrorTail)
+        or (number == 1 and not isinstance(function, sp.erf | sp.tanh))
+    ):
+        return None
+    if _square_of_tanh(function):
+        return -1 / sp.cosh(function.base.args[0]) ** 2
+    if _logistic(function):
+        return -1 / (1 + sp.exp(-(function.base - 1).args[0]))
+    (u,) = function.args
+    if isinstance(function, sp.exp):
+        return expm1(u)
+    if isinstance(function, sp.erfc):
+        return -sp.erf(u)
+    if isinstance(function, sp.tanh):
+        return 2 * number / (1 + sp.exp(-2 * number * u))
+    return number * ErrorTail(-number * u)
+
+
+def exponential_tails(expr: sp.Expr) -> sp.Expr:
+    r"""Products of an exponential and a tail that decays like one over it, as Gaussian means of exponentials hold them.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", positive=True)
+    >>> exponential_tails(sp.exp(x / 2) * sp.erfc(sp.sqrt(x / 2)))
+    ExponentialTail(x/2, sqrt(2)*sqrt(x)/2, 0)
+    >>> exponential_tails(sp.exp(x) * sp.erfc(sp.sqrt(x / 2)))
+    exp(x)*erfc(sqrt(2)*sqrt(x)/2)
+    """
+    return expr.replace(lambda node: isinstance(node, sp.Mul), _with_tail)
+
+
+def _with_tail(product: sp.Mul) -> sp.Expr:
+    grown = [factor for factor in product.args if isinstance(factor, sp.exp)]
+    tails = [factor for factor in product.args if isinstance(factor, ErrorTail | sp.erfc)]
+    if len(grown) != 1 or len(tails) != 1:
+        return product
+    (exponential,), (tail,) = grown, tails
+    exponent, u = sp.expand(exponential.args[0]), tail.args[0]
+    rest = sp.expand(exponent - u**2)
+    moving = {term.as_coeff_Mul()[1] for term in sp.Add.make_args(exponent) if variables(term)}
+    if not moving or any(term.as_coeff_Mul()[1] in moving for term in sp.Add.make_args(rest)):
+        return product
+    return _over(product, exponential * tail) * ExponentialTail(exponential.args[0], u, rest)
