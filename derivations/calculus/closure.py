@@ -2,7 +2,7 @@ r"""Which functions of a layer's state have an equation of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import sympy as sp
@@ -11,6 +11,8 @@ from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import NotClosed, brief
 from derivations.piecewise import pieces
 from derivations.sums import CoordinateSum
+
+_LONG = 64  # binary digits of a coefficient
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def close(limit: NeuronDiffusion, functions: Mapping[sp.Symbol, sp.Expr]) -> Clo
         present = sp.Tuple(expr, *rules, *rules.values()).atoms(CoordinateSum)
         sums = {s: sp.Dummy(real=True) for s in sorted(present, key=sp.default_sort_key)}
         opened = {sums[s]: value.xreplace(sums) for s, value in rules.items()}
-        flat = sp.factor(sp.cancel(expr.xreplace(sums).subs(opened)))
+        flat = _in_factors(sp.cancel(expr.xreplace(sums).subs(opened)), sums.values())
         return flat.xreplace({v: k for k, v in sums.items()})
 
     drift_, covariance_ = (
@@ -128,6 +130,23 @@ def close(limit: NeuronDiffusion, functions: Mapping[sp.Symbol, sp.Expr]) -> Clo
     )
     rest = drift_.atoms(CoordinateSum) | covariance_.atoms(CoordinateSum)
     return Closure(names, maps, drift_, covariance_, tuple(sorted(rest, key=sp.default_sort_key)), limit)
+
+
+def _in_factors(quotient: sp.Expr, sums: Iterable[sp.Symbol]) -> sp.Expr:
+    """The irreducible factors of a quotient in lowest terms.
+
+    SymPy looks for them for seconds where coefficients have hundreds of digits (SELU's constants). What a sum enters linearly
+    has those that are common to its coefficient and to the rest, and one more.
+    """
+    above, below = sp.fraction(quotient)
+    if all(number.p.bit_length() + number.q.bit_length() <= _LONG for number in above.atoms(sp.Rational)):
+        return sp.factor(quotient)
+    for s in sums:
+        polynomial = sp.Poly(above, s)
+        if polynomial.degree() == 1:
+            common = sp.gcd(*polynomial.all_coeffs())
+            return sp.factor(common / below) * sp.cancel(above / common)
+    return sp.factor(quotient)
 
 
 def _solve_for_sums(functions: Mapping[sp.Symbol, sp.Expr]) -> dict[CoordinateSum, sp.Expr]:

@@ -17,8 +17,9 @@ from derivations.exponents.family import Family, Role
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
-from derivations.exponents.terms import Powers, Terms, norm_rates
+from derivations.exponents.terms import Powers, Terms, keeps_norm, norm_rates
 from derivations.limits.gram import gram_matrix, upper
+from derivations.limits.joint import joint_limit
 from derivations.limits.meanfield import mean_symbols
 from derivations.symbols import GRAM, mean_square
 from derivations.symbols import width as any_width
@@ -78,9 +79,17 @@ class Found:
         sizes = self.family.sizes
         symbols = tuple(size.exponent for size in sizes)
         signs = tuple(-1 if size.grows else 1 for size in sizes)
+        # at 0 all powers of a branch are of one size, and those of a mean that moves nothing by itself but spreads what is drawn
+        moving = {
+            size.exponent
+            for k, size in enumerate(sizes)
+            if (size.role is Role.BRANCH and not size.grows)
+            or (size.role is Role.MEAN and not any(powers[k] for powers in self.terms.drift))
+        }
         if self.family.order == "joint":
             symbols, signs = (*symbols, width_exponent), (*signs, 1)
-        return Exponents(symbols, signs, self.terms)
+            moving.add(width_exponent)
+        return Exponents(symbols, signs, self.terms, frozenset(moving))
 
     @property
     def regimes(self) -> tuple[ScalingRegime, ...]:
@@ -123,6 +132,11 @@ class Found:
     def _norm_rates(self) -> dict[Powers, tuple[sp.Expr, sp.Expr]] | None:
         return None if self.terms is None else norm_rates(self.family, self.terms)
 
+    @cached_property
+    def wants_width(self) -> bool:
+        """Whether the long run of mean squares, which is derived at infinite width, is another one for the neurons of single networks."""
+        return self.terms is not None and self.family.order != "width" and not keeps_norm(self.family, self.terms)
+
     def long_run(self, powers: Sequence[Powers]) -> Course | None:
         """Where some terms take the mean square of the neurons in the long run, at infinite width; None where this is not decided."""
         count, known = len(self.family.sizes), self._norm_rates
@@ -134,7 +148,7 @@ class Found:
         rate = sp.expand(sp.Add(*(row[0] for row in rates)))
         symbol = next((s for s in _DIAGONAL if rate.has(s)), mean_square)
         centred = dict.fromkeys(_MEANS, sp.S.Zero)
-        if any(row[1].xreplace(centred) != 0 for row in rates):
+        if any((row[1] if self.family.order == "depth" else row[1].xreplace(centred)) != 0 for row in rates):
             return None  # the means move too
         rate = rate.xreplace(centred).doit()
         return course(rate, symbol) or self._bound(rate)
@@ -175,13 +189,35 @@ class Found:
             size.symbol in _branches(self.family) and given[size.exponent] <= 0 and not size.grows
             for size in self.family.sizes
         ):
-            return Verdict("not continuous", None, sizes)
+            kind = "limit" if not exponents and self.is_near_by_its_width else "not continuous"
+            return Verdict(kind, None, sizes)
         top = max(sizes.values(), default=sp.S.NegativeInfinity)
         leading = frozenset(m for m, value in sizes.items() if value == top)
         regime = next((r for r in self.regimes if r.surviving == leading), None)
         if top > 0:
             return Verdict("too strong", regime, sizes, self.long_run(tuple(leading)))
         return Verdict("identity" if top < 0 else "limit", regime, sizes)
+
+    @cached_property
+    def has_joint_limit(self) -> bool:
+        """Whether the network as it stands has a limit of depth and width together, at the rates of its regime."""
+        if self.family.order != "joint" or not self.net.regime.is_joint:
+            return False
+        try:
+            joint_limit(replace(self.net, width=any_width))
+        except DerivationError:
+            return False
+        return True
+
+    @property
+    def is_near_by_its_width(self) -> bool:
+        """Whether a layer with a branch of order 1 moves second moments by powers of 1/n alone, and so has a limit in its regime."""
+        count = len(self.family.sizes)
+        return (
+            self.exponents is not None
+            and all(powers[count:] and powers[count] > 0 for powers in self.exponents.monomials)
+            and self.has_joint_limit
+        )
 
     @property
     def is_placed(self) -> bool:
@@ -204,6 +240,11 @@ class Found:
             number = exact_decimals(value)
             if not number.is_Rational:
                 raise DerivationError(f"the exponent {symbol} must be a rational number, got {value!r}; e.g. 1/2")
+            if symbol == width_exponent and not number > 0:
+                raise DerivationError(
+                    f"the width grows with the depth here, so its exponent {symbol} is above 0, got {value!r}; ask scalings with order='depth' "
+                    "for a width that stays"
+                )
             given[symbol] = number
         absent = {
             k for k, size in enumerate(self.family.sizes) if size.exponent not in given and size.role is Role.MEAN

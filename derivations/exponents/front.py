@@ -53,7 +53,12 @@ class Scalings(Printed, Found):
     @property
     def title(self) -> str:
         """What was asked, in a few words."""
-        return f"Scalings of {type(self.net).__name__}, width {self.net.width}"
+        width = {
+            "depth": f"width {self.net.width}",
+            "width": "infinite width",
+            "joint": "a width that grows with the depth",
+        }
+        return f"Scalings of {type(self.net).__name__}, {width[self.family.order]}"
 
 
 @overload

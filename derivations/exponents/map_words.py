@@ -8,6 +8,7 @@ from derivations.exponents.maps import FixedPoint, LayerMaps, sign_of, variance
 from derivations.notation.nodes import Word
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, Step, Term
+from derivations.symbols import depth, width
 
 _LONG = 200  # characters; a longer map is not shown
 _DIGITS = 6
@@ -57,7 +58,11 @@ def _variances(maps: LayerMaps) -> list[Words]:
 def _multiplied(factor: sp.Expr) -> Words:
     sign = sign_of(factor - 1)
     if sign == 0:
-        return ("Every variance rests: a layer keeps it.",)
+        return (
+            "Every variance rests: a layer keeps it, at width n up to random factors, which act for a time of ",
+            depth / width,
+            ".",
+        )
     moves = {1: "it grows", -1: "it vanishes", None: "above 1 it grows, and below 1 it vanishes,"}[sign]
     return ("Every variance is multiplied by ", number_shown(factor), f": {moves} geometrically with depth.")
 

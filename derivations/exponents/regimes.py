@@ -67,11 +67,14 @@ class Exponents:
     signs : tuple of int
         1 for an exponent that is at least 0, -1 for one that is at most 0.
     terms : Terms
+    moving : frozenset of Symbol
+        Exponents that are not 0: of the width, and of branches, all powers of which are of one size at 0.
     """
 
     symbols: tuple[sp.Symbol, ...]
     signs: tuple[int, ...]
     terms: Terms
+    moving: frozenset[sp.Symbol] = frozenset()
 
     @cached_property
     def monomials(self) -> tuple[Powers, ...]:
@@ -84,6 +87,14 @@ class Exponents:
             Constraint(tuple(Fraction(sign * (j == k)) for j in range(size)), Fraction(0))
             for k, sign in enumerate(self.signs)
         ]
+
+    @cached_property
+    def _strict(self) -> list[Constraint]:
+        """The signs of exponents that are not 0."""
+        return [sign for symbol, sign in zip(self.symbols, self._signs(), strict=True) if symbol in self.moving]
+
+    def _is_strict(self, one: Constraint) -> bool:
+        return one.bound != 0 or one in self._strict
 
     def _bound(self, powers: Powers) -> Constraint:
         return Constraint(_fractions(powers), Fraction(1))
@@ -125,8 +136,10 @@ class Exponents:
         order = {m: k for k, m in enumerate(self.monomials)}
         drift = tuple(sorted((m for m in self.terms.drift if m in alive), key=order.__getitem__))
         noise = tuple(sorted((m for m in self.terms.noise if m in alive), key=order.__getitem__))
-        corners = [c for face in faces for c in face.corners if self.tight(c) == alive]
-        point = min(corners, key=lambda c: (sum(v.denominator for v in c), c)) if corners else faces[0].inside
+        points = [c for face in faces for c in face.corners if self.tight(c) == alive]
+        points = [c for c in points if all(one.excess(c) for one in self._strict)]
+        inside = max((face.inside for face in faces), key=lambda c: sum(one.excess(c) > 0 for one in self._strict))
+        point = min(points, key=lambda c: (sum(v.denominator for v in c), c)) if points else inside
         example = {s: sp.Rational(v.numerator, v.denominator) for s, v in zip(self.symbols, point, strict=True)}
         return ScalingRegime(drift, noise, self._conditions(alive), example, tuple(faces))
 
@@ -147,13 +160,12 @@ class Exponents:
             left = sp.expand(self._left(c).xreplace(solved) - _rational(c.bound))
             if not left.free_symbols:
                 continue
-            strict = c.bound != 0
-            relations.append(_above(left, strict))
+            relations.append(_above(left, self._is_strict(c)))
         return tuple(dict.fromkeys(relations))
 
     def _touches(self, face: Polyhedron, one: Constraint) -> bool:
         """Whether a bound that is implied holds with equality somewhere, where it must be kept as a strict one."""
-        return one.bound != 0 and any(one.excess(c) == 0 for c in face.whole.corners)
+        return self._is_strict(one) and any(one.excess(c) == 0 for c in face.whole.corners)
 
     def _left(self, constraint: Constraint) -> sp.Expr:
         return sp.Add(*(_rational(a) * s for a, s in zip(constraint.slope, self.symbols, strict=True)))

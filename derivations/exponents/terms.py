@@ -307,6 +307,13 @@ def _of_neurons(found: Family, graded: Graded, degree: int) -> _Tables:
     return drift, {powers: row for powers, row in second.items() if powers not in squares}, {}
 
 
+def keeps_norm(found: Family, made: Terms) -> bool:
+    """Whether a norm behind the sum keeps the mean square of the neurons, at every width."""
+    program = Graded.of(found).program
+    inputs = found.coordinates if program.has_positions else 1
+    return 2 in LayerMoments(program, inputs, order=made.degree).fixed_powers
+
+
 def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Expr]] | None:
     """What the monomials that move them add to the mean square of the neurons and to their mean at infinite width; None where this is not known.
 
@@ -315,9 +322,8 @@ def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Exp
     table = made.wide
     if found.order == "depth":
         graded = Graded.of(found)
-        inputs = found.coordinates if graded.program.has_positions else 1
         try:
-            if 2 in LayerMoments(graded.program, inputs, order=made.degree).fixed_powers:
+            if keeps_norm(found, made):
                 return {powers: (sp.S.Zero, sp.S.Zero) for table in (made.drift, made.noise) for powers in table}
             table, _, _ = _of_flow(found, graded, made.degree, of_norms=True)
         except DerivationError:
@@ -341,9 +347,14 @@ def _of_flow(found: Family, graded: Graded, degree: int, of_norms: bool = False)
     moved = [layer.moved(a)[1:] for a in range(inputs)]
     require_gaussian([c for one in moved for c in one[:2]], layer.spread(0, 0)[1:3], x)
     require_independent(layer.beside(0, 0)[1:3], field)
-    if any(field.closed(c.xreplace(origin), True) != 0 for one in moved for c in one):
+    seen = (
+        replace(MeanFieldLayer.shifted(layer), fixed=fixed) if of_norms else field
+    )  # a fixed width has no centred start
+    if any(seen.closed(c.xreplace(origin), True) != 0 for one in moved for c in one):
         field = replace(MeanFieldLayer.shifted(layer), fixed=fixed)
-        series.append(tuple(layer.average(c) for c in moved[0]))
+        # a share of the state moves no mean away from 0
+        pushed = [c.xreplace(origin) for c in moved[0]] if of_norms else moved[0]
+        series.append(tuple(layer.average(c) for c in pushed))
     drift = _table(graded, *(tuple(field.closed(c, True) for c in one) for one in series))
     return drift, {}, drift
 

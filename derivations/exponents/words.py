@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sympy as sp
 
 from derivations.explain.recursion import recursion_step
@@ -39,6 +41,13 @@ def family_step(found: Found) -> Step:
     sentence: Words = (
         "Exponents of sizes that go to 0 are at least 0, those of sizes that grow at most 0; factors before the powers are free.",
     )
+    if made.order != "depth":
+        sentence += (" Neurons start as Gaussian ones, as behind a first random matrix.",)
+    if made.order != "depth" and found.net.width.is_Integer:
+        goes = "grows with the depth" if made.order == "joint" else "is infinite"
+        sentence += (f" The width {goes} here, and the network's own, ", found.net.width, ", is not used.")
+        if made.order == "joint":
+            sentence += (" For a width that stays, ask with order='depth'.",)
     if kept is not None and made.sizes:
         sentence += (
             " The layer has no small parameter as it stands; "
@@ -78,7 +87,8 @@ def terms_step(found: Found) -> Step:
     assert made is not None
     drift = [monomial(found, p) for p in made.drift]
     noise = [monomial(found, p) for p in made.noise]
-    items: list[Words] = [_listed("In the mean", drift), _listed("In the covariance", noise)]
+    smaller = bool(made.wide) and found.family.order == "joint"
+    items: list[Words] = [_listed("In the mean", drift), _listed("In the covariance", noise, smaller)]
     seen: Words = (
         ("The sizes enter polynomially to this order: no other monomial can matter.",)
         if made.complete
@@ -102,9 +112,9 @@ def terms_step(found: Found) -> Step:
     )
 
 
-def _listed(head: str, monomials: list[sp.Expr]) -> Words:
+def _listed(head: str, monomials: list[sp.Expr], has_smaller: bool = False) -> Words:
     if not monomials:
-        return (f"{head}: none.",)
+        return (f"{head}: none{' but smaller ones, with a factor 1/n' if has_smaller else ''}.",)
     sentence: Words = (f"{head}: ",)
     for k, one in enumerate(monomials):
         sentence += ((", " if k else ""), one)
@@ -141,12 +151,13 @@ def regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
             Line(Word(f"{'time' if len(clocks) == 1 else which} of L layers"), (Term(depth * monomial(found, p)),))
             for p, which in clocks.items()
         ]
-    course = found.long_run((*regime.drift, *regime.noise))
     because: Words = (
         "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
     )
     shown, named = with_named_shares(tuple(lines))
-    return result(f"Regime {k}: {regime.kind}", claim, shown, (*because, *beyond(course), *named))
+    return result(
+        f"Regime {k}: {regime.kind}", claim, shown, (*because, *beyond(found, (*regime.drift, *regime.noise)), *named)
+    )
 
 
 def scores_step(found: Found) -> Step:
@@ -179,8 +190,22 @@ def conditions(regime: ScalingRegime) -> Words:
     return sentence
 
 
-def beyond(course: Course | None, far: str = " If they are larger") -> Words:
-    """What happens beyond the regime."""
+def beyond(found: Found, powers: Sequence[Powers], far: str = " If they are larger") -> Words:
+    """What happens beyond the regime of some terms, and of which widths that is said."""
+    course = found.long_run(powers)
+    words = _gone(course, far)
+    if course is None or not found.wants_width:
+        return words
+    if found.family.order == "depth":
+        return (
+            *words,
+            " This is said of infinite width; at a fixed one noise moves the mean square of each network too.",
+        )
+    resting = (" This is said of widths that grow faster than that time.",) if course.kind == "rests" else ()
+    return (*words, *resting)
+
+
+def _gone(course: Course | None, far: str) -> Words:
     if course is None:
         return (
             f"{far}, these terms act for a time that grows with the depth; what the mean square of the neurons does in a long time is not derived.",
@@ -218,6 +243,12 @@ def beyond(course: Course | None, far: str = " If they are larger") -> Words:
 def outside_step(found: Found) -> Step:
     """What the network does in no regime."""
     finite: Words = ()
+    zero = (
+        " At exponent 0 of a branch all its powers are of one size, and a layer is near the identity by its width alone."
+        if found.is_near_by_its_width
+        else " At exponent 0 of a branch a layer is not near the identity, and there is no limit in depth: the network is a Markov chain that changes "
+        "by as much as its state in each layer.",
+    )
     if any(size.role is Role.MEAN for size in found.family.sizes):
         finite = (" At exponent 0 of a mean its powers are no smaller than 1: derive the network with that mean.",)
     return Step(
@@ -229,8 +260,8 @@ def outside_step(found: Found) -> Step:
         ),
         (),
         (
-            "A power of the depth in front of a flow is a time that goes to infinity. At exponent 0 of a branch a layer is not near the identity, and "
-            "there is no limit in depth: the network is a Markov chain that changes by as much as its state in each layer.",
+            "A power of the depth in front of a flow is a time that goes to infinity.",
+            *zero,
             *finite,
         ),
     )
@@ -243,15 +274,16 @@ def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
     if found.maps is not None:
         leads = (" At infinite width:", *(word for item in maps_step(found.maps).items for word in (" ", *item)))
     if kept is None or kept == 1:
-        leading = found.long_run(tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess))
-        leads = leads if leading is None else beyond(leading, " Over the layers")
+        leading = tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess)
+        leads = leads if found.long_run(leading) is None else beyond(found, leading, " Over the layers")
         shrinks = "branches do" if found.family.has_branches else "branch does"
         return (f"As it stands the {shrinks} not shrink with the depth, so that there is no limit in depth.",), (
             *changed,
             *leads,
         )
     if kept == 0:
-        return ("As it stands a layer replaces its state, so that there is no limit in depth alone.",), (
+        together = (" Depth and width together have one: derive(net) gives it.",) if found.has_joint_limit else ()
+        return ("As it stands a layer replaces its state, so that there is no limit in depth alone.", *together), (
             *changed,
             *leads,
         )
@@ -267,12 +299,19 @@ def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
 def stands_step(found: Found) -> Step:
     """What the network does at the exponents that it has."""
     verdict = found.at()
+    leading: tuple[Powers, ...]
     items: list[Words] = [(sp.Eq(s, p), "") for s, p in found.family.stands.items()]
     items += [("over all layers ", monomial(found, m), " adds ", depth**size) for m, size in verdict.sizes.items()]
-    if verdict.kind == "limit":
-        claim: Words = ("As it stands the network is in a regime with a limit",)
+    if verdict.kind == "limit" and verdict.regime is None and verdict.sizes and found.is_near_by_its_width:
+        claim: Words = (
+            "As it stands a layer moves variances and correlations by powers of 1/n alone: depth and width together have a limit, which "
+            "derive(net) gives.",
+        )
+        because: Words = ("The branch does not shrink with the depth, and its powers are all of one size.",)
+    elif verdict.kind == "limit":
+        claim = ("As it stands the network is in a regime with a limit",)
         claim += (f": {verdict.regime.kind}.",) if verdict.regime else (".",)
-        because: Words = ("Its leading monomials are of the size of a layer's time.",)
+        because = ("Its leading monomials are of the size of a layer's time.",)
     elif verdict.kind == "identity":
         claim = (
             "As it stands the network tends to the identity: what all layers add is of size ",
@@ -290,5 +329,6 @@ def stands_step(found: Found) -> Step:
             depth**verdict.excess,
             ", a time that grows with the depth.",
         )
-        because = ("The flow of these terms runs on.", *beyond(verdict.course, " So"))
+        leading = tuple(m for m in verdict.sizes if verdict.sizes[m] == verdict.excess)
+        because = ("The flow of these terms runs on.", *beyond(found, leading, " So"))
     return Step("As it stands", claim, (), because, tuple(items))

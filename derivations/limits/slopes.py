@@ -102,11 +102,10 @@ def _of_one_variable(expr: sp.Expr) -> Iterator[sp.Expr]:
     if len(expr.free_symbols) == 1:
         yield expr
     elif isinstance(expr, (sp.Piecewise, *_STEPS)):
-        compared = {side for c in expr.atoms(Relational) for side in c.args if side.free_symbols} or {expr.args[0]}
-        opened = expr.xreplace(dict.fromkeys(compared, sp.Dummy("x", real=True)))
-        if len(compared) > 1 or len(opened.free_symbols) != 1:
+        opened = _in_what_is_compared(expr, sp.Dummy("x", real=True))
+        if opened is None:
             raise DerivationError(
-                f"whether {brief(expr)} jumps is not known, since its cases compare several numbers; write it as a function of one"
+                f"whether {brief(expr)} jumps is not known, since its cases hold several numbers; write it as a function of one"
             )
         yield opened
     else:
@@ -117,3 +116,19 @@ def _of_one_variable(expr: sp.Expr) -> Iterator[sp.Expr]:
         for args in kinds.values():  # a factor may vanish where another one jumps
             for part in [expr.func(*args)] if together and len(kinds) > 1 else args:
                 yield from _of_one_variable(part)
+
+
+def _in_what_is_compared(expr: sp.Expr, number: sp.Symbol) -> sp.Expr | None:
+    """A formula with cases as a function of the one number that these compare, or None."""
+    compared = {side for c in expr.atoms(Relational) for side in c.args if side.free_symbols} or {expr.args[0]}
+    if len(compared) > 1:
+        return None
+    (side,) = compared
+    opened = expr.xreplace({side: number})
+    for x in sorted(opened.free_symbols - {number}, key=sp.default_sort_key):
+        slope = sp.diff(side, x)  # of leaky_relu(x + y) the cases hold x/100 + y/100: x = number - y
+        if slope != 0 and x not in slope.free_symbols and isinstance(opened, sp.Piecewise):
+            rule = {x: (number - side.xreplace({x: sp.S.Zero})) / slope}
+            opened = sp.Piecewise(*((sp.expand(e.xreplace(rule)), c) for e, c in opened.args))
+            break
+    return opened if opened.free_symbols == {number} else None

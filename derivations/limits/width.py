@@ -16,6 +16,7 @@ from derivations.gaussian import GaussianPairExpectation, SoftmaxMean
 from derivations.gaussian.pair import are_sums, has_quotients
 from derivations.language import Program
 from derivations.limits.elimination.averages import LayerAverage
+from derivations.limits.elimination.continuity import at_means
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import released
 from derivations.limits.elimination.labels import (
@@ -50,6 +51,11 @@ class KernelFlow(Flow):
     means: tuple[sp.Symbol, ...] = ()
     fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
     second: tuple[sp.ImmutableMatrix, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.fixed, sp.MatrixBase):  # as pairs are read back from JSON
+            object.__setattr__(self, "fixed", tuple(map(tuple, self.fixed.tolist())))
 
 
 def width_limit(architecture: Recipe) -> KernelFlow:
@@ -174,8 +180,8 @@ class MeanFieldLayer:
         while nodes := state_averages(expr):
             own = [node for node in nodes if not state_averages(node.body)]
             inside = {inner for node in nodes for inner in state_averages(node.body)}
-            expr = expr.xreplace({node: self._average_of(node, x, node in inside) for node in own})
-        expr = sp.expand(expr).xreplace(self.fixed)
+            expr = at_means(expr, {node: self._average_of(node, x, node in inside) for node in own})
+        expr = at_means(sp.expand(expr), self.fixed)
         return _evaluated(expr, self._values) if evaluate else expr
 
     def _closed_mean(self, node: SoftmaxMean, evaluate: bool, states: Sequence[sp.Symbol]) -> sp.Expr:
@@ -308,7 +314,7 @@ def mean_field_limit(limit: NeuronDiffusion) -> Flow:
             return limit.width * mean_field.average(s.body, dict(enumerate(s.bound_symbols)))
 
         def at(entry: sp.Expr) -> sp.Expr:
-            return sp.expand(entry.xreplace({s: average(s) for s in entry.atoms(CoordinateSum)}))
+            return sp.expand(at_means(entry, {s: average(s) for s in entry.atoms(CoordinateSum)}))
 
         return [at(e) for e in limit.neuron_drift], limit.neuron_covariance.applyfunc(at)
 

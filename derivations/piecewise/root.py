@@ -126,7 +126,7 @@ def _narrow(root: IsolatedRoot, prec: int) -> mpmath.mpf:
 
 @lru_cache(maxsize=1024)
 def _narrowed(root: IsolatedRoot, prec: int) -> mpmath.mpf:
-    """False position by the Illinois rule, every third step a bisection, from half of the digits where these are known."""
+    """By a bracket that shrinks, from half of the digits where these are known."""
     value = _compiled(root.function)
     for working in (prec + 64, prec + 512):  # digits may cancel in the function
         with mp.workprec(working):
@@ -153,21 +153,31 @@ def _compiled(function: sp.Expr) -> Callable[[mpmath.mpf], mpmath.mpf]:
 
 
 def _between(value: Callable[[mpmath.mpf], mpmath.mpf], low: mpmath.mpf, high: mpmath.mpf, prec: int) -> mpmath.mpf:
-    at_low, at_high = value(low), value(high)
-    if 0 in (at_low, at_high):
-        return low if at_low == 0 else high
-    close, turn = mp.ldexp(1, -prec - _GUARD // 2), 0
-    weight_low, weight_high = at_low, at_high
-    while high - low > close * max(abs(low), abs(high)):
-        turn += 1
-        point = low - weight_low * (high - low) / (weight_high - weight_low)
-        if turn % 3 == 0 or not low < point < high:
-            point = (low + high) / 2
+    """Chandrupatla's method: inverse quadratic interpolation where the last three points lie on a monotone branch of it, else halving."""
+    best, other = high, low
+    at_best, at_other = value(high), value(low)
+    if 0 in (at_best, at_other):
+        return high if at_best == 0 else low
+    close = mp.ldexp(1, -prec - _GUARD // 2)
+    half = share = mp.mpf(1) / 2
+    while True:
+        point = best + share * (other - best)
         there = value(point)
         if there == 0:
             return +point
-        if there * at_low > 0:  # the Illinois rule: the end that stays counts half
-            low, at_low, weight_low, weight_high = point, there, there, weight_high / 2
+        if there * at_best > 0:  # the sign changes between the new point and the other end
+            last, at_last = best, at_best
         else:
-            high, at_high, weight_high, weight_low = point, there, there, weight_low / 2
-    return (low + high) / 2
+            last, at_last, other, at_other = other, at_other, best, at_best
+        best, at_best = point, there
+        nearer = best if abs(at_best) < abs(at_other) else other
+        least = close * abs(nearer) / abs(other - best)
+        if least > half:
+            return nearer
+        place, height = (best - other) / (last - other), (at_best - at_other) / (at_last - at_other)
+        if height**2 < place and (1 - height) ** 2 < 1 - place:
+            share = at_best / (at_other - at_best) * at_last / (at_other - at_last)
+            share += (last - best) / (other - best) * at_best / (at_last - at_best) * at_other / (at_last - at_other)
+        else:
+            share = half
+        share = min(1 - least, max(least, share))

@@ -185,13 +185,14 @@ def _isolated(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr, part
         return Found((), f"{factor} has too many zeros in [{window[0]}, {window[1]}]")
     if periodic is not None:
         return Found(periodic, outside if periodic else "")
-    oscillates = bool(outside and factor.atoms(sp.sin, sp.cos))
-    found = isolated_zeros(factor, x, left, right, Budget(OPERATIONS), partly and not oscillates)
-    if not found.doubt or not oscillates or not partly:
-        return found
-    # oscillation: there may be infinitely many
-    inside = isolated_zeros(factor, x, *window, Budget(OPERATIONS))
-    return Found(inside.zeros, inside.doubt or outside)
+    if not outside or not factor.atoms(sp.sin, sp.cos):
+        return isolated_zeros(factor, x, left, right, Budget(OPERATIONS), partly)
+    # oscillation: there may be infinitely many, and beyond the window only whether there are is asked
+    inside = isolated_zeros(factor, x, *window, Budget(OPERATIONS), partly)
+    if inside.doubt:
+        return inside
+    everywhere = isolated_zeros(factor, x, left, right, Budget(OPERATIONS), partly=False)
+    return everywhere if not everywhere.doubt else Found(inside.zeros if partly else (), outside)
 
 
 def _waves(factor: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:

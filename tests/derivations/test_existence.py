@@ -265,7 +265,7 @@ def test_flows_whose_mean_obeys_a_riccati_equation_explode(inputs):
     )  # the control
 
 
-@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("width", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_norm_that_starts_as_a_squared_bessel_process_reaches_0_as_that_does(width):
     bessel = derive(MLPBlock(relu, width=width, norm="rms")).gram  # by scale and speed
     assert _leading_at_zero(bessel) == bool(classify(bessel)[0].attainable == sp.false) == (width >= 2)

@@ -24,6 +24,7 @@ import sympy as sp
 from derivations.errors import NotClosed
 from derivations.gaussian import GaussianExpectation, GaussianPairExpectation
 from derivations.limits.elimination.averages import LayerAverage, layer_average
+from derivations.limits.elimination.continuity import at_means
 from derivations.limits.elimination.draws import Draw
 from derivations.limits.elimination.expectation import Law
 from derivations.limits.elimination.jets import Jet, jet
@@ -152,7 +153,8 @@ class Settled:
                 raise NotClosed(f"the average {mean} has no closed form, and it moves a kink of another one")
         rule = dict(inside)
         moved = [node.xreplace(rule) for node in expr.atoms(*_MEANS) if inside and node.has(*rule)]
-        return expr.xreplace(rule).xreplace({node: node.doit() for node in moved})
+        named = {name: node for node, name in self.names.items()}
+        return at_means(expr, rule, named).xreplace({node: node.doit() for node in moved})
 
     @cached_property
     def _moves(self) -> dict[tuple[int, int], sp.Expr]:

@@ -22,6 +22,7 @@ from derivations.gaussian import SoftmaxShare
 from derivations.language.statements import Mix
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
+from derivations.limits.elimination.continuity import at_means
 from derivations.limits.elimination.draws import Draw, Expansion
 from derivations.limits.elimination.expectation import GaussianLaw, Law
 from derivations.limits.elimination.held import released
@@ -126,7 +127,7 @@ def _eliminated(expr: sp.Expr, law: Law, expansion: Expansion, tags: Sequence[Ta
     infinite = infinite and law.layer not in expansion.few  # hidden neurons may be finitely many
     rule = _Rule(law, law.layer, expansion, [t for t in tags if law.layer == 0], infinite)
     if infinite:
-        expr = expr.xreplace({node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
+        expr = at_means(expr, {node: rule.settled(node) for node in expr.atoms(LayerAverage) if rule.touches(node)})
     return rule.apply(expanded(expr))
 
 
@@ -149,7 +150,7 @@ class _Rule:
         """The average over infinitely many neurons."""
         body = node.body
         inner = {n: self.settled(n) for n in body.atoms(LayerAverage) if self.touches(n)}
-        body = body.xreplace(inner)
+        body = at_means(body, inner)
         if node.layer == self.layer:
             return self.average(self.law.mean(body))
         return layer_average(body, node.args[1].args, node.layer)

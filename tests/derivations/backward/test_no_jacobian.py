@@ -90,3 +90,49 @@ def test_what_moves_with_the_depth_is_not_said_to_move_with_the_state():
             asked()
     with pytest.raises(DerivationError, match=r"in variances and means of matrices only"):
         Network("x + (1 + t)*eps*A(x)", width=3).program()
+
+
+# --- cases that compare a neuron with an average, or a dropped one ---
+
+X, V = sp.Matrix([sp.Rational(3, 2), -sp.Rational(2, 3)]), sp.Matrix([sp.Rational(1, 5), 2])
+
+
+def tangents_variance(layer):
+    """Of a neuron's tangent, for x and v above."""
+    limit = jacobian(Network(layer, width=2)).limit(1)
+    limit = getattr(limit, "explicit", limit)
+    at = dict(zip(limit.states, (X[0], V[0], X[1], V[1]), strict=True))
+    return limit.covariance[1, 1].xreplace(at).doit()
+
+
+def test_a_kink_of_a_dropped_neuron_is_no_jump():
+    # x_1 > 0 > x_2: of relu(d x) / p the slope is d / p in the first neuron, whose square has the mean 1/p, and 0 in the second
+    value = V[0] ** 2 / 2
+    assert tangents_variance("x + eps*A(relu(dropout(x, 3/4)))") == sp.Rational(4, 3) * value
+    assert tangents_variance("x + eps*A(relu(x))") == value  # the control: 1/p is what dropping adds
+
+
+def test_a_kink_at_an_average_is_no_jump():
+    # slopes 1 and 1/100 of x - <x>, which moves by v - <v>
+    moved = V - sp.ones(2, 1) * sum(V) / 2
+    value = (moved[0] ** 2 + (moved[1] / 100) ** 2) / 2
+    assert tangents_variance("x + eps*A(leaky_relu(x - average(x)))") == value
+    assert tangents_variance("x + eps*A(x - average(x))") != value  # the control: both slopes 1
+
+
+def test_the_slope_where_state_and_matrix_meet_is_known():
+    require_slopes(Network("x + eps*A(leaky_relu(x + B(x)))", width=2).program())
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("where(dropout(x, 3/4) > 1/4, dropout(x, 3/4), 1/5)", "jumps at x = 3/16"),
+        ("where(x > average(x), x, 0)", "its cases hold several numbers"),
+        ("where(average(x) > 1, x, 0)", "its cases hold several numbers"),
+        ("where(x > 0, B(x), 0)", "its cases hold several numbers"),
+    ],
+)
+def test_a_jump_of_a_dropped_neuron_or_at_an_average_is_refused(body, message):
+    with pytest.raises(DerivationError, match=message):
+        jacobian(Network(f"x + eps*A({body})", width=2))

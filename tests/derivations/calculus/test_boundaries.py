@@ -244,7 +244,12 @@ CUBIC = x**3 - 6 * x**2 + 11 * x - 8  # one real zero, which radicals make long
 
 @pytest.mark.parametrize(
     ("drift", "power", "kind"),
-    [(0, 2, "natural"), (0, 1, "exit"), (1, 1, "regular"), (-1, 1, "exit"), (1, 2, "entrance"), (-1, 2, "exit")],
+    [
+        (0, 2, "natural"),
+        (0, 1, "exit"),
+        (1, 1, "regular"),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in ((-1, 1, "exit"), (1, 2, "entrance"), (-1, 2, "exit"))),
+    ],
 )
 def test_an_end_at_a_root_of_a_polynomial_is_as_one_at_a_number(drift, power, kind):
     """The rows are each other's controls: they differ by a power, and by the sign of the drift."""

@@ -54,7 +54,7 @@ def own_density(process, at, factor=1.0):
     return speed(at) / quad(speed, -np.inf, np.inf, epsabs=1e-11)[0]
 
 
-@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("name", [*sorted(PROCESSES)[1:], pytest.param("both coefficients", marks=pytest.mark.slow)])
 def test_stationary_laws_are_those_of_the_numbers(name):
     process = PROCESSES[name]
     density = stationary(process).density

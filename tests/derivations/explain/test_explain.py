@@ -244,7 +244,7 @@ def test_steps_that_are_too_small_are_said_to_do_nothing():
     "make",
     [
         lambda: derive(ShapedMLP(tanh, a=1), order="joint"),
-        lambda: derive(MLPBlock(gelu, width=4, norm="rms")),
+        pytest.param(lambda: derive(MLPBlock(gelu, width=4, norm="rms")), marks=pytest.mark.slow),
         lambda: jacobian(ResNet(relu, width=2)),
     ],
     ids=["joint", "block", "jacobian"],

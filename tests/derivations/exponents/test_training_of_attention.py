@@ -141,6 +141,7 @@ def test_a_step_moves_as_much_as_networks_say():
     assert compared == 28
 
 
+@pytest.mark.slow
 def test_a_rate_that_jumps_above_the_usual_readout_is_that_of_the_usual_readout():
     # where r is above 1/2 the scores bound the rate, at 1/2 the output does, by another power of the depth; this did not end
     found = scalings(TransformerBlock(width=n), training=True)

@@ -138,6 +138,7 @@ def test_the_state_meets_what_a_matrix_puts_out(text, made):
         assert abs(products.mean() - 1.1 * value) > 4.5 * error
 
 
+@pytest.mark.slow
 def test_a_matrix_that_reads_what_may_be_off_meets_the_state_together_too():
     """Its variance, an average of squares of ReLUs, can be 0 at a fixed width, and cannot where the width grows."""
     rng, gram = np.random.default_rng(9), np.array([[1, 0.5], [0.5, 1.5]])

@@ -138,6 +138,7 @@ def test_a_small_parameter_inside_a_matrix_is_asked_to_be_taken_out(layer):
         derive(Network(parse_layer("x + A(x)"), width=2))
 
 
+@pytest.mark.slow
 def test_a_condition_on_a_sum_of_cases_is_printed_as_it_stands():
     """SymPy folds the cases inside a sum into one condition, ITE(X_r <= 0, Sum_r 0 > 0, ...), in which r is bound nowhere."""
     found = jacobian(Network(parse_layer("x + eps*A(max(B(relu(x)) - 1/2, 0))"), width=2))

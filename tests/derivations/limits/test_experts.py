@@ -54,7 +54,7 @@ def overlaps(experts, top, renormalised, samples=100_000):
 
 @pytest.mark.parametrize(
     ("experts", "top", "renormalised"),
-    [(2, None, True), (3, 1, True), (4, 2, False), pytest.param(6, 3, True, marks=pytest.mark.slow)],
+    [(2, None, True), (3, 1, True), *(pytest.param(*c, marks=pytest.mark.slow) for c in ((4, 2, False), (6, 3, True)))],
 )
 def test_the_second_moments_move_by_how_much_inputs_share_experts(experts, top, renormalised):
     mixed = derive(Network(lambda x: layer(x, experts, top, renormalised), width=sp.oo, inputs=2)).limit
@@ -108,6 +108,7 @@ def test_experts_of_different_laws_and_scores_that_are_averages():
     assert float(compile_expression(known.states, known.drift[0])(2.0)) == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_the_tangent_kernel_of_a_mixture_of_all_experts():
     r"""Experts u of variance K/2 and with tangents of Θ/2 + K, scores with tangents of Θ + K, so that dg₁ = g₁g₂(dr₁ - dr₂) = -dg₂.
 

@@ -74,6 +74,7 @@ def followed(branch, inside, reads, layers=12, width=2000, seed=3):
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_states_that_are_not_gaussian_have_no_map_of_variances_but_where_second_moments_decide():
     """relu(x + A(relu(B(x)))): the state is at least 0, and the half of its variance is not lost (it was said so)."""
     outside = scalings(Network(lambda x: relu(x + A(relu(B(x)))), width=n))

@@ -94,9 +94,10 @@ def test_a_norm_of_several_inputs_behind_a_matrix_is_refused_and_of_one_is_not()
     ("body", "says"),
     [
         (lambda q, k, v: rms_norm(attention(q, k, v)), "with 3 of them it fluctuates"),
-        (
+        pytest.param(
             lambda q, k, v: over_positions(1 / (1 + sp.exp(-normalised_sum(q * other(k)))) * other(v)),
             "for the softmax alone",
+            marks=pytest.mark.slow,
         ),
         (
             lambda q, k, v: over_positions(softmax(normalised_sum(q * other(k)) + causal) * other(v)),

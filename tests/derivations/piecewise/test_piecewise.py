@@ -139,7 +139,9 @@ REMOVABLE = {
 }
 
 
-@pytest.mark.parametrize("expr", REMOVABLE, ids=str)
+@pytest.mark.parametrize(
+    "expr", [pytest.param(e, marks=[pytest.mark.slow] if e.has(x**6) else []) for e in REMOVABLE], ids=str
+)
 def test_limits_at_removable_points(expr):
     found = {p.value: p.limit for p in analyse(expr, x).removable}
     assert found[sp.S.Zero] == REMOVABLE[expr]

@@ -142,7 +142,7 @@ FIRST = {
 
 
 @pytest.mark.parametrize("first", FIRST)
-@pytest.mark.parametrize("target", ["numpy", "numba"])
+@pytest.mark.parametrize("target", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
 def test_angles_of_bent_functions_keep_their_conditions(first, target):
     """E relu(U) relu(V) of U, V = B f(x), by hand; at equal inputs the angle is 0, and no rounding of it is no number."""
     limit = derive(Network(f"x + eps*A(relu(B({first}, variance=2)))", width=3, inputs=2)).limit.explicit

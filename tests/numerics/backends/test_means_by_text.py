@@ -30,6 +30,7 @@ def test_a_mean_of_two_moved_kinks_is_that_of_gaussian_numbers():
     assert kinked(0.5) == pytest.approx(0.5 * value(0.5, 0.0, 1.0), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_means_inside_a_formula_that_is_continued_travel_as_text():
     limit = derive(Network("x + eps*A(where(B(x) > 1/2, tanh(B(x)), 0)*B(x + 1))", width=sp.oo, inputs=2)).limit
     value = compile_expression(limit.states, limit.drift[1])

@@ -216,7 +216,11 @@ def test_compiled_functions_pickle():
     assert np.all(pickle.loads(pickle.dumps(g))(layer) == g(layer))
 
 
-@pytest.mark.parametrize("activation", [relu, leaky_relu(sp.Rational(1, 10)), gelu, ornstein_uhlenbeck], ids=str)
+@pytest.mark.parametrize(
+    "activation",
+    [relu, leaky_relu(sp.Rational(1, 10)), pytest.param(gelu, marks=pytest.mark.slow), ornstein_uhlenbeck],
+    ids=str,
+)
 def test_sums_over_a_layer_are_those_of_the_written_out_diffusion(activation):
     limit = depth_limit(ResNet(activation, width=3, inputs=2))
     layer = np.random.default_rng(0).uniform(-0.8, 0.8, (5, 3, 2))

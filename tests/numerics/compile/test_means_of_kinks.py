@@ -42,6 +42,7 @@ def test_the_error_holds(beside):
     assert abs(found - products(LAW + 0.1) * wanted / products(LAW)) > error
 
 
+@pytest.mark.slow
 def test_the_error_holds_where_kinks_are_met_on_the_way_out():
     """P(z1 z2 > 1) of independent normal variables, a jump on curves; E tanh²(20 z1 z2) tanh²(20 z3 z4), steep along rays and level far out."""
     plain = np.random.default_rng(3).standard_normal((4, 400_000))
@@ -135,7 +136,7 @@ def test_two_inputs_choose_one_of_two_experts_both(rho):
     assert abs(mean - right) <= error < 1e-6
 
 
-@pytest.mark.parametrize(("experts", "kept"), [(3, 2), pytest.param(4, 2, marks=pytest.mark.slow), (4, 3)])
+@pytest.mark.parametrize(("experts", "kept"), [(3, 2), *(pytest.param(4, k, marks=pytest.mark.slow) for k in (2, 3))])
 def test_shares_of_experts_add_up_to_one(experts, kept):
     """Each share jumps where an expert comes in; their sum does not. Of scores that are unlike no share is known alone."""
     scores, covariance = z[:experts], sp.eye(experts) + sp.Matrix(experts, experts, lambda i, j: sp.Rational(i + j, 9))
@@ -185,6 +186,7 @@ def test_a_kernel_is_as_exact_as_it_says():
     assert 0 < path.error(0.2)[k] < 1e-3 * near.max()
 
 
+@pytest.mark.slow
 def test_kernels_of_kinks_in_which_matrices_meet():
     """Means of two neurons of one input have no side for a second one: they are closed here (these kernels were refused)."""
     found = kernel_matrix(net("relu(B(x))*relu(B(x) + C(x))"), INPUTS, t=0.05, tolerance=1e-3)

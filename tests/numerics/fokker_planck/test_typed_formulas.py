@@ -79,6 +79,7 @@ def test_a_moment_that_states_beyond_the_grid_carry_is_refused():
     assert late.expect(lambda x: x > 1e3, points=[1e3]) == pytest.approx(late.sf(1e3), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_waves_far_out_beside_an_end_at_a_finite_distance():
     """Of x(cos x + 2x) each wave up to infinity would want panels of its own; beyond the last one lies a millionth of the coordinate."""
     found = distribution(derive(ResNet(parse_activation("x*(cos(x)+2*x)"), width=1)), x0=0.7, t=0.5)

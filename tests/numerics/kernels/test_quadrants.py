@@ -57,6 +57,7 @@ def test_pairs_alike_at_the_corner_itself_have_the_mean_of_an_orthant():
     assert np.allclose(half, 0.5 * (0.15865525393145707 - 0.0013498980316300933), rtol=0, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_what_rounding_takes_is_not_given():
     """At deviations of 1e5 the pieces of a saturating function cancel to five digits; the pair has an integral of its own."""
     function = parse_activation("hardtanh")

@@ -79,7 +79,7 @@ NEAR = np.array([0.97, 1 - 1e-4, -1 + 1e-7, 1 - 3e-15])
 @pytest.mark.parametrize(
     ("formula", "mean", "deviation"),
     [
-        ("silu", 0.0, 40.0),
+        pytest.param("silu", 0.0, 40.0, marks=pytest.mark.slow),
         pytest.param("tanh", 0.0, 40.0, marks=pytest.mark.slow),
         pytest.param("selu", 0.0, 0.3, marks=pytest.mark.slow),
         pytest.param("hardtanh", 0.0, 0.3, marks=pytest.mark.slow),
