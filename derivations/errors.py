@@ -10,7 +10,8 @@ from difflib import get_close_matches
 class DerivationError(ValueError):
     """A request that the engine cannot honour; the message says what was expected, what came and what to do.
 
-    Bound symbols print with an underscore before their names, which says nothing to a reader and is left out.
+    Bound symbols print with an underscore before their names, which says nothing to a reader and is left out; the small parameter
+    is ``epsilon``, as it is typed.
     """
 
     def __init__(self, message: object = "", *more: object) -> None:
@@ -24,11 +25,14 @@ def readable(message: str) -> str:
     --------
     >>> readable("one layer moves the state by _A - x")
     'one layer moves the state by A - x'
+    >>> readable("varepsilon*A(x) + x")
+    'epsilon*A(x) + x'
     >>> readable("expected a number, got " + str(10**80))
     'expected a number, got 10000…000 (81 digits)'
     """
     message = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s*\n\s*", " ", message))
     message = re.sub(r"\d{60,}", lambda found: f"{found[0][:5]}…{found[0][-3:]} ({len(found[0])} digits)", message)
+    message = re.sub(r"(?<![\w.'\"`\\])varepsilon(?!\w)", "epsilon", message)
     return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
 
 

@@ -60,7 +60,7 @@ def _written(part: Any) -> Any:
         once = cache(entry)  # a covariance holds most of its entries twice
         return [[once(e) for e in row] for row in part.tolist()]
     if isinstance(part, tuple):
-        return [entry(e) for e in part]
+        return [_written(e) for e in part]
     return entry(part)
 
 
@@ -93,9 +93,15 @@ def read_limit(text: str, kinds: Mapping[str, Sequence[str]]) -> tuple[str, dict
     return kind, {name: _read(held[name]) for name in kinds[kind] if name in held}
 
 
+def _is_matrix(part: Any) -> bool:
+    return isinstance(part, list) and bool(part) and all(isinstance(row, list) for row in part)
+
+
 def _read(part: Any) -> Any:
     if isinstance(part, dict):
         return read_source(part.get("sympy"))
+    if isinstance(part, list) and part and all(_is_matrix(m) for m in part):
+        return tuple(map(_read, part))
     if isinstance(part, list) and part and all(isinstance(row, list) for row in part):
         rows = [[_read(e) for e in row] for row in part]
         if len({len(row) for row in rows}) != 1:

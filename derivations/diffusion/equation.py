@@ -21,9 +21,17 @@ _FIELDS = {
     "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
     "Flow": ("states", "drift", "time"),
     "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix"),
-}
+    "CollapseDiffusion": (
+        "states", "drift", "covariance", "domain", "time", "sigma", "start", "curvature", "mean_rate", "variance_rate", "gap",
+    ),
+    "KernelFlow": ("states", "drift", "time", "means", "fixed", "second"),
+}  # fmt: skip
 #: Kinds that are read by the class above them: where each is defined, and that class.
-_FURTHER = {"GramDiffusion": ("derivations.limits.gram", "Diffusion")}
+_FURTHER = {
+    "GramDiffusion": ("derivations.limits.gram", "Diffusion"),
+    "CollapseDiffusion": ("derivations.limits.collapse", "Diffusion"),
+    "KernelFlow": ("derivations.limits.width", "Flow"),
+}
 #: Characters of an equation that is shown in one line.
 LONGEST = 160
 
@@ -61,7 +69,7 @@ class Equation(Shown):
     def from_json(cls, text: str) -> Self:
         """Read a limit back from :meth:`to_json`, or from that of a derivation; text in it is parsed, never run.
 
-        The equation of a Gram matrix comes back as one, with its matrix.
+        The equation of a Gram matrix comes back as one, with its matrix; so do a flow of kernels and the diffusion of a collapse.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 
 from derivations.gaussian import SoftmaxMean
-from derivations.limits.gram import gram_matrix
+from derivations.gaussian.softmax import letter_of
 from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, expected, indexed, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, equation
@@ -24,7 +24,7 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
     of_forms = any(node.function is not None for node in nodes)
     if of_forms or len({node.args[3:] for node in nodes}) != 1 or len(tables) > _FEW or nodes[0].means:
         return lines, ()
-    own = {m: _of_letter(m) for m in tables}
+    own = {m: letter_of(m) for m in tables}
     unnamed = [m for m in tables if not own[m]]
     names = own | {m: f"C_{k + 1}" if len(unnamed) > 1 else "C" for k, m in enumerate(unnamed)}
     rule = {}
@@ -52,10 +52,3 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
         words = (*words, ", with the mean over the pairs of neurons in angle brackets")
     shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
     return shown, (*words, ".")
-
-
-def _of_letter(matrix: sp.MatrixBase) -> str:
-    """The letter of a matrix whose entries are one letter with their places, such as the Gram matrix itself; else empty."""
-    stem = getattr(matrix[0, 0], "name", "").partition("_")[0]
-    m = matrix.rows
-    return stem if stem and matrix == gram_matrix(m, stem) else ""

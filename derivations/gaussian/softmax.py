@@ -9,6 +9,7 @@ neurons are turned by their position (:mod:`~derivations.gaussian.turns`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import sympy as sp
@@ -263,7 +264,7 @@ class SoftmaxMean(Binding):
 
     def _sympystr(self, printer: Printer) -> str:
         a, c = self.rows
-        form, queries, keys = (printer._print(part.tolist()) for part in self.args[2:5])
+        form, queries, keys = (letter_of(part) or printer._print(part.tolist()) for part in self.args[2:5])
         mask = "" if self.mask == sp.ones(*self.mask.shape) else f", mask {printer._print(self.mask.tolist())}"
         means = ", means {} and {}".format(*(printer._print(list(m)) for m in self.means)) if self.means else ""
         inside = f"softmax(Y_{a + 1})' {form} softmax(Y_{c + 1})"
@@ -273,7 +274,12 @@ class SoftmaxMean(Binding):
             average = f"the average over {self.heads} heads of " if self.heads > 1 else ""
             inside = f"{printer._print(self.of_named_forms())}; Phi_kl = {average}softmax(Y_k)' {form} softmax(Y_l)"
         angles = f", turned by {printer._print(self.angles.tolist())}" if self.angles.rows else ""
-        return f"E[{inside}; Y of {self.neurons} queries {queries} and keys {keys}{means}{angles}{mask}]"
+        law = (
+            f"Y ~ N(0, {queries} ⊗ {keys})"
+            if self.neurons == sp.oo
+            else f"Y of {self.neurons} queries {queries} and keys {keys}"
+        )
+        return f"E[{inside}; {law}{means}{angles}{mask}]"
 
     def _latex(self, printer: Printer) -> str:
         a, c = self.rows
@@ -297,6 +303,14 @@ class SoftmaxMean(Binding):
             law = rf"{number}^{{-1/2}} q^{{\top}} k,\ q \in \mathbb{{R}}^{{{number}}} \sim N({ends[0]}, {queries}),\ k \sim N({ends[1]}, {keys})"
         shown = "" if self.mask == sp.ones(*self.mask.shape) else rf",\ m = {printer._print(self.mask)}"
         return rf"\mathbb{{E}}_{{Y \sim {law}{shown}}}\left[{inside}\right]"
+
+
+def letter_of(matrix: sp.ImmutableMatrix) -> str:
+    """The letter of a matrix whose entries are one letter with their places, as K_11, K_12, K_22 are; else empty."""
+    stem, places = getattr(matrix[0, 0], "name", "").partition("_")[0], range(matrix.rows)
+    named = ((getattr(matrix[i, j], "name", ""), min(i, j) + 1, max(i, j) + 1) for i in places for j in places)
+    same = stem and all(re.sub(r"[{},]", "", name) == f"{stem}_{i}{j}" for name, i, j in named)
+    return stem if same else ""
 
 
 def softmax_mean(

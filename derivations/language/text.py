@@ -30,6 +30,7 @@ from derivations.language.positions import (
 )
 from derivations.language.vocabulary import drop_branch, dropout, layer_norm, mixture_of_experts, rms_norm
 from derivations.language.weights import Weights
+from derivations.piecewise.cases import outermost
 from derivations.symbols import depth, state, step, time, width
 
 MAX_LENGTH = 1000  # characters
@@ -153,6 +154,13 @@ def parse_number(text: str) -> sp.Expr:
     return found
 
 
+def _chosen(inside: sp.Expr, condition: sp.Basic, outside: sp.Expr) -> sp.Expr:
+    """One of two bodies. A kink in the condition makes SymPy solve for the state, which it cannot see inside a node: there nodes have letters."""
+    names = {node: sp.Dummy("u", real=True) for node in outermost(condition)}
+    inside, condition, outside = (part.xreplace(names) for part in (inside, condition, outside))
+    return sp.Piecewise((inside, condition), (outside, True)).xreplace({name: node for node, name in names.items()})
+
+
 def _refuse(cause: str, advice: str) -> NoReturn:
     raise UnsafeExpression(f"{cause}; {advice}")
 
@@ -217,7 +225,7 @@ class _Builder(ast.NodeVisitor):
 
     def visit_Compare(self, node: ast.Compare) -> sp.Expr:
         """A comparison as a number, 1 where it holds and 0 elsewhere; a chain is a product."""
-        return sp.Piecewise((sp.S.One, self._condition(node)), (sp.S.Zero, True))
+        return _chosen(sp.S.One, self._condition(node), sp.S.Zero)
 
     def visit_Call(self, node: ast.Call) -> sp.Expr:
         """A matrix or its transpose, a word of the language, or an activation."""
@@ -269,7 +277,7 @@ class _Builder(ast.NodeVisitor):
             _refuse(f"{ast.unparse(node)[:60]} is no choice by a comparison", "write where(B(x) > 0, A(x), 0)")
         inside, outside = map(self.visit, branches)
         self.statements.pop()
-        return sp.Piecewise((inside, self._condition(condition)), (outside, True))
+        return _chosen(inside, self._condition(condition), outside)
 
     def _condition(self, node: ast.Compare) -> sp.Basic:
         if any(type(kind) not in COMPARISONS for kind in node.ops):

@@ -52,6 +52,11 @@ class KernelFlow(Flow):
     fixed: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
     second: tuple[sp.ImmutableMatrix, ...] = ()
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.fixed, sp.MatrixBase):  # as pairs are read back from JSON
+            object.__setattr__(self, "fixed", tuple(map(tuple, self.fixed.tolist())))
+
 
 def width_limit(architecture: Recipe) -> KernelFlow:
     """Limit of infinite width, then of infinite depth; see :func:`kernel_flow`."""

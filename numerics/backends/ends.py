@@ -358,6 +358,7 @@ def _holds(written: Function, truth: Function, side: Side) -> bool:
                 value = truth(point)
             if mp.im(value):
                 break
+            value = mp.re(value)  # roots make complex numbers of real ones
             # what cancels to an order beyond these digits leaves 0, or noise
             if before and value and abs(before - value) <= _SHARE * abs(value):
                 return value, lambda: mp.zero
@@ -416,6 +417,7 @@ def _stable(truth: Function, point: mpmath.mpf, scale: mpmath.mpf) -> tuple[mpma
                 break
             if mp.im(value) != 0:  # outside the domain, where a double is nan without help
                 break
+            value = mp.re(value)
             if not mp.isfinite(value) or abs(value - before) <= _SHARE * abs(value):
                 return value, lambda true=value: 10 * abs(truth(point * (1 + mp.mpf(2) ** -50)) - true) + _SHARE * scale
             before = value

@@ -148,7 +148,7 @@ REFUSED = {
     "an exponent of nothing": (lambda: exponents().at({size: 1}), "unknown exponent 'a'; known: p"),
     "an exponent that is a root": (lambda: exponents().at({epsilon: sp.sqrt(2)}), "exponent p must be a rational number"),
     "a size of nothing": (lambda: exponents().times(10, {size: 1}), "unknown size 'a'"),
-    "no size": (lambda: exponents().times(10, {}), "a value of varepsilon is needed"),
+    "no size": (lambda: exponents().times(10, {}), "a value of epsilon is needed"),
     "the exponent that a layer leaves open": (
         lambda: scalings(opened(), small=(size,)).at({}),
         "the network does not say the exponent p_a; give it",

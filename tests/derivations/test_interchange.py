@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from derivations import (
     Flow,
     GatedBlock,
     MLPBlock,
+    Network,
     NeuronDiffusion,
     PreNormResNet,
     ResNet,
@@ -29,6 +31,8 @@ from derivations import (
     tanh,
 )
 from derivations.interchange import read_source
+from derivations.limits.collapse import CollapseDiffusion
+from derivations.limits.width import KernelFlow
 
 n = symbols.width
 NETWORKS = {
@@ -143,3 +147,31 @@ def test_functions_come_back(function):
 def test_what_holds_no_limit_is_refused(text, says):
     with pytest.raises(DerivationError, match=says):
         Diffusion.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("layer", "kept"),
+    [
+        ("x + eps*A(relu(B(x)))", "second"),
+        ("x + eps*A(tanh(B(x))) + eps**2", "means"),
+        ("rms_norm(x + eps*A(relu(B(x))))", "fixed"),
+    ],
+)
+def test_flows_of_kernels_come_back_whole(layer, kept):
+    """They were plain flows, without the norm that is fixed and the means that move."""
+    limit = derive(Network(layer, width=sp.oo, inputs=2)).limit
+    assert getattr(limit, kept)
+    found = Flow.from_json(limit.to_json())
+    assert type(found) is KernelFlow
+    assert found == limit
+    assert dataclasses.replace(found, **{kept: ()}) != limit  # the control
+
+
+def test_the_diffusion_of_a_collapse_comes_back_whole():
+    limit = derive(MLP(relu, inputs=2)).limit
+    found = Diffusion.from_json(limit.to_json())
+    assert type(found) is CollapseDiffusion
+    assert found == limit
+    assert found.start == limit.start != 0
+    assert str(found) == str(limit)
+    assert dataclasses.replace(found, start=limit.start + 1) != limit  # the control

@@ -195,7 +195,7 @@ REFUSED = {
     "a small parameter that grows": (
         lambda: Regime(rates={epsilon: -1}, depth=1),
         DerivationError,
-        "rates must be positive, got varepsilon: -1",
+        "rates must be positive, got epsilon: -1",
     ),
     "a frozen end": (lambda: classify(Diffusion((x,), [0], [[sp.Heaviside(x) * x**2]])), DerivationError, "frozen or a flow"),
     "a point without noise": (
@@ -257,7 +257,7 @@ REFUSED = {
         DerivationError,
         "derived without filters",
     ),
-    "a size without a value": (lambda: scalings(ResNet(relu, width=3)).times(10, {}), DerivationError, "a value of varepsilon is needed"),
+    "a size without a value": (lambda: scalings(ResNet(relu, width=3)).times(10, {}), DerivationError, "a value of epsilon is needed"),
 }  # fmt: skip
 
 
@@ -267,3 +267,11 @@ def test_what_cannot_be_done_is_refused_with_its_cause(name):
     with pytest.raises(error, match=message) as refused:
         call()
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("layer", ["sin(x/eps)", "x + A(x)/eps", "x + A(x) + A(x)/eps**2"])
+def test_formulas_in_refusals_have_the_small_parameter_as_it_is_typed(layer):
+    """They had SymPy's name of it, varepsilon."""
+    with pytest.raises(NoLimit, match="/epsilon") as refused:
+        derive(Network(layer, width=2))
+    assert "varepsilon" not in str(refused.value)

@@ -165,7 +165,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-SLOW = {"a noise that is not resolved"}
+SLOW = {"a noise that is not resolved", "a statistic that does not exist"}
 
 
 @refusals(REFUSED, SLOW)

@@ -48,7 +48,10 @@ def test_the_size_of_a_branch_from_a_closed_law():
     assert low.network.parameters == ()
 
 
-@pytest.mark.parametrize(("sign", "expected"), [("nonnegative", 1), ("negative", -1), ("real", -1)])
+@pytest.mark.parametrize(
+    ("sign", "expected"),
+    [("nonnegative", 1), *(pytest.param(sign, -1, marks=pytest.mark.slow) for sign in ("negative", "real"))],
+)
 def test_a_parameter_keeps_the_sign_that_it_is_declared_with(sign, expected):
     size = sp.Symbol("k", **{sign: True})
     net = Network(lambda x: x + epsilon * size * A(relu(B(x))), width=sp.oo, parameters=(size,))

@@ -16,6 +16,7 @@ g = sp.Symbol("g", positive=True)
 A, B = Weights("A"), Weights("B", out=12)
 
 
+@pytest.mark.slow
 def test_the_variance_of_all_weights_is_a_unit_of_the_norm():
     limit = derive(MLPBlock(gelu, width=4, weight_variance=g)).gram
     family = Family(limit, g, sp.Rational(1, 2))

@@ -42,3 +42,15 @@ def test_turned_scores_say_by_which_angles():
     assert "over what the mask [[1, 0], [1, 1]] shows" in plain  # m is what attention puts out
     many = str(derive(AttentionBlock(width=sp.oo, positions=2, frequencies=[sp.Integer(2) ** -k for k in range(9)])))
     assert "the 9 kinds turn by about 1 to 1/256 a position" in " ".join(many.split())
+
+
+@pytest.mark.parametrize("positions", [3, 11])
+def test_a_limit_by_itself_says_what_its_scores_are(positions):
+    """Each mean had the Gram matrix written out three times, "of oo queries"."""
+    limit = derive(AttentionBlock(width=sp.oo, positions=positions, masked=True)).limit
+    lines = str(limit).splitlines()
+    assert lines[1].startswith("dK_12/dt = E[softmax(Y_2)' K softmax(Y_1); Y ~ N(0, K ⊗ K), mask [[1, 0, 0")
+    moved = limit.drift[1].xreplace({limit.states[0]: limit.states[1], limit.states[1]: limit.states[0]})
+    assert "N(0, [[K_12, K_11" in str(moved).replace("{", "").replace("}", "").replace(",1", "1")  # the control
+    few = derive(AttentionBlock(width=sp.oo, positions=2, size=3)).limit
+    assert "softmax(Y_1); Y of 3 queries K and keys K]" in str(few)

@@ -261,7 +261,7 @@ def test_what_is_printed_has_all_formats(tmp_path):
         (lambda: scalings(ResNet(relu, width=4)).at({"p_x": 1}), "unknown exponent 'p_x'"),
         (lambda: scalings(ResNet(relu, width=4)).at({p: sp.sqrt(2)}), "must be a rational number"),
         (lambda: scalings(ResNet(relu, width=4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
-        (lambda: scalings(ResNet(relu, width=4)).times(3, {}), "a value of varepsilon is needed"),
+        (lambda: scalings(ResNet(relu, width=4)).times(3, {}), "a value of epsilon is needed"),
         (lambda: scalings(ResNet(relu, width=4)).times(3, {c: 1}), "unknown size 'c'"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_size_must_be_positive_and_named():
     with pytest.raises(DerivationError, match="must be positive"):
         scalings(net, small=(z,))
     both = Network(lambda x: x + epsilon * c * A(x), width=n, parameters=(c,))
-    with pytest.raises(DerivationError, match="small parameter varepsilon beside"):
+    with pytest.raises(DerivationError, match="small parameter epsilon beside"):
         scalings(both, small=(c,))
     with pytest.raises(DerivationError, match="must be a rational number"):
         scalings(both, small={c: sp.pi, epsilon: 1})

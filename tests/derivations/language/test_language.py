@@ -357,3 +357,23 @@ def test_a_network_takes_numbers_and_symbols_in_place_of_its_own():
     assert net.xreplace({c: d}).parameters == (d,)
     shaped = ResNet(Activation("scaled", sp.tanh(c * x)), width=3, weight_variance=c)
     assert shaped.xreplace({c: d}).expression() == shaped.expression().xreplace({c: d})
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("where(leaky_relu(B(x)) > 1/4, 1, 0)", "where(B(x) > 1/4, 1, 0)"),
+        ("where(leaky_relu(B(x), 1/2) > -1/4, B(x), 0)", "where(B(x) > -1/2, B(x), 0)"),
+        ("(relu(B(x)) > 1/4)*C(x)", "(B(x) > 1/4)*C(x)"),
+    ],
+)
+def test_conditions_with_kinks_of_what_a_matrix_puts_out(said, plain):
+    """SymPy solves such conditions for the state and did not return: where an increasing function is above its value at c, its argument is above c."""
+    found, met, other = (
+        derive(Network(f"x + eps*A({body})", width=sp.oo)).limit.drift[0]
+        for body in (said, plain, plain.replace("/4", "/8").replace("/2,", "/4,"))
+    )
+    k = sp.Symbol("K", positive=True)
+    found, met, other = (float(value.subs(k, sp.Rational(3, 2))) for value in (found, met, other))
+    assert found == pytest.approx(met, rel=1e-12)
+    assert found != pytest.approx(other, rel=1e-2)

@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 from mpmath import mp
 
-from derivations import parse_activation
+from derivations import Network, derive, parse_activation
 from numerics.backends.numpy import _NAIVE
 from numerics.compile import compile_expression
 
@@ -250,3 +250,18 @@ def test_terms_of_one_end_do_not_count_at_the_other() -> None:
     np.testing.assert_allclose(compile_expression(x, formula)(points), exact, rtol=1e-12)
     with np.errstate(all="ignore"):
         assert np.isnan(_NAIVE(formula.xreplace({x: sp.Symbol("x", real=True)}))(points)).any()
+
+
+def test_roots_of_sums_of_powers_have_real_values():
+    """mpmath makes complex numbers of them where a state is negative; E max(u + 1, w)² over u of variance 1, w of variance K³, by a grid."""
+    said = "x + eps*A(max(B(layer_norm(x), bias_mean=1), C(x*average(x**2))))"
+    limit = derive(Network(said, width=sp.oo)).limit
+    field = compile_expression(list(limit.states), tuple(limit.drift))
+    u = np.linspace(-9, 9, 2001)
+    p = np.exp(-(u**2) / 2)
+    p /= p.sum()
+    for k in (0.01, 1.1, 3.0):
+        met = p @ np.maximum(u[:, None] + 1, u * k**1.5) ** 2 @ p
+        (found,) = field(k)
+        assert found == pytest.approx(met, rel=1e-6)
+        assert found != pytest.approx(p @ np.maximum(u + 1, 0) ** 2, rel=1e-4) or k < 0.1  # as if C put out nothing

@@ -329,6 +329,7 @@ def test_averages_that_make_another_grid_are_refused():
             from_torch(nn.Sequential(pool, nn.Conv2d(N, N, 1)), positions=(3, 3))
 
 
+@pytest.mark.slow
 def test_submodules_that_are_compiled_are_read_as_they_were_before():
     inner = nn.Sequential(nn.Linear(N, N), nn.GELU())
     plain = from_torch(Calls(lambda b, x: x + b.a(b.m(x)), a=nn.Linear(N, N), m=inner))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import numerics.validation
 
 
+@pytest.mark.slow
 def test_a_validation_loads_no_catalogue():
     later = ("numerics.validation.catalogue", "sklearn", "numerics.training")
     code = (
