@@ -222,9 +222,15 @@ def _slope(expr: sp.Expr, at: sp.Expr, symbol: sp.Symbol = variance) -> sp.Expr:
     slope = sp.diff(expr, symbol)
     if not slope.has(sp.Derivative, sp.Subs):
         value = slope.subs(symbol, at)
-        return value if value.free_symbols or value.is_Rational else sp.N(value, _DIGITS, chop=True)
+        return value if value.free_symbols or value.is_Rational else _number(value)
     with mp.workdps(2 * _DIGITS):
         return sp.Float(mp.diff(lambda v: mp.mpf(sp.N(expr.subs(symbol, v), 2 * _DIGITS)), mp.mpf(at)), _DIGITS)
+
+
+def _number(value: sp.Expr) -> sp.Expr:
+    """A slope in digits, 0 within them where terms cancel; parts of it may be as small as the constants of SELU are long, and are kept."""
+    found = sp.re(sp.N(value, _DIGITS))
+    return sp.S.Zero if abs(found) < sp.Float(10) ** -_DIGITS else found
 
 
 def steady(expr: sp.Expr, symbol: sp.Symbol) -> Callable[[mp.mpf], mp.mpf | None]:

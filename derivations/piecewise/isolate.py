@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -68,21 +69,36 @@ def isolated_zeros(
     return Found(tuple(sorted(zeros, key=lambda z: z.evalf(20))), doubts[0] if doubts else "")
 
 
-def keeps_its_sign(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> bool:
-    """Whether intervals prove that each factor is nowhere positive, or nowhere negative, on a whole interval; it may touch 0 as often as it likes.
+def changing_sign(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
+    """The product of those factors that intervals do not prove to keep their sign on a whole interval: where the whole changes its own.
+
+    A factor that does is nowhere positive, or nowhere negative; it may touch 0 as often as it likes.
 
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
-    >>> [keeps_its_sign(f, x, -sp.oo, sp.oo) for f in (sp.cos(x) + 1, sp.cos(x) + sp.Rational(1, 2))]
-    [True, False]
+    >>> [changing_sign(f, x, -sp.oo, sp.oo) for f in (sp.cos(x) + 1, x * sp.sin(x) - x, sp.cos(x) + sp.Rational(1, 2))]
+    [1, x, cos(x) + 1/2]
     """
-    budget = Budget(OPERATIONS)
-    try:  # a number before all terms is a factor too: its rounding would reach beyond 0
-        ends = [_over(IntervalFunction(f, x, budget), left, right) for f in sp.Mul.make_args(sp.factor_terms(expr))]
-    except (Unsupported, Spent):
-        return False
-    return all(libmp.mpf_sign(low) >= 0 or libmp.mpf_sign(high) <= 0 for low, high in ends)
+    return sp.Mul(*(factor for factor, kept in _signs(expr, x, left, right) if factor.has(x) and not kept))
+
+
+def is_nowhere_positive(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> bool:
+    """Whether intervals prove it for a whole interval, factor by factor."""
+    return math.prod(kept for _, kept in _signs(expr, x, left, right)) == -1
+
+
+def _signs(expr: sp.Expr, x: sp.Symbol, left: sp.Expr, right: sp.Expr) -> list[tuple[sp.Expr, int]]:
+    """Factors, each with 1 where it is nowhere negative, −1 where it is nowhere positive, and 0 where neither is proved."""
+    budget, found = Budget(OPERATIONS), []
+    for factor in sp.Mul.make_args(sp.factor_terms(expr)):  # a number too: its rounding would reach beyond 0
+        try:
+            low, high = _over(IntervalFunction(factor, x, budget), left, right)
+            kept = 1 if libmp.mpf_sign(low) >= 0 else -1 if libmp.mpf_sign(high) <= 0 else 0
+        except (Unsupported, Spent):
+            kept = 0
+        found.append((factor, kept))
+    return found
 
 
 def _inside(point: sp.Expr, left: sp.Expr, right: sp.Expr) -> bool:

@@ -39,6 +39,9 @@ _DECREASING: dict[Any, Callable[[Any], Any]] = {sp.erfc: mp.erfc, sp.acos: mp.ac
 #: Where a function of the tables above is a real number, if not everywhere.
 _DEFINED = {sp.asin: (-1, 1), sp.acos: (-1, 1), sp.atanh: (-1, 1), sp.acosh: (1, None)}
 
+#: Bounds of the values, which rounding outward would leave.
+_RANGE = {sp.tanh: (-1, 1), sp.erf: (-1, 1), sp.erfc: (0, 2)}
+
 
 class Unsupported(ValueError):
     """A formula holds something that intervals are not known for."""
@@ -112,7 +115,21 @@ def function_value(function: Any, over: Raw) -> Raw:
             return _WHOLE
     if falls:
         low, high = high, low
-    return _wider(_at(table[function], low, function), _at(table[function], high, function))
+    found = _wider(_at(table[function], low, function), _at(table[function], high, function))
+    return _within(found, *_RANGE[function]) if function in _RANGE else found
+
+
+def _within(values: Raw, least: int, most: int) -> Raw:
+    low, high = values
+    return _larger(low, libmp.from_int(least)), _smaller(high, libmp.from_int(most))
+
+
+def _larger(p: Any, q: Any) -> Any:
+    return q if libmp.mpf_lt(p, q) else p
+
+
+def _smaller(p: Any, q: Any) -> Any:
+    return q if libmp.mpf_gt(p, q) else p
 
 
 def _at(call: Callable[[Any], Any], end: Any, function: Any) -> Any:
@@ -208,7 +225,9 @@ def exponential(u: Jet) -> Jet:
                 ends.append(libmp.finf if positive else small)
         else:
             ends.append(libmp.mpf_exp(end, PRECISION, rounding))
-    found: Jet = [_wider(*ends)]
+    below, above = (not libmp.mpf_gt(u[0][1], libmp.fzero)), (not libmp.mpf_lt(u[0][0], libmp.fzero))
+    low, high = _wider(*ends)
+    found: Jet = [(_larger(low, libmp.fone) if above else low, _smaller(high, libmp.fone) if below else high)]
     for k in range(1, len(u)):
         total = ZERO
         for j in range(1, k + 1):

@@ -17,7 +17,7 @@ from sympy.core.relational import Relational
 
 from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise.continued import Continued
-from derivations.piecewise.isolate import keeps_its_sign
+from derivations.piecewise.isolate import changing_sign, is_nowhere_positive
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, rational_between, singular_points, zeros
 
@@ -44,6 +44,8 @@ class Piece:
 
 
 _TRIES = 4  # of points
+_REAL = (sp.sin, sp.cos, sp.exp, sp.tanh, sp.erf, sp.erfc, sp.sinh, sp.cosh, sp.atan, sp.asinh, sp.Abs)
+_SHORT = 60  # operations of a formula that is brought over one denominator
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, Continued)
 
 
@@ -278,6 +280,7 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
     todo = [Piece(-sp.oo, sp.oo, expr)]
     while todo:
         part = todo.pop()
+        part = Piece(part.left, part.right, _without_losers(part.expr, variable, part.left, part.right))
         node = innermost(part.expr, variable)
         if node is None:
             done.append(part)
@@ -306,6 +309,38 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
         ]
         todo += merged(resolved)[::-1]
     return merged(done), doubt
+
+
+def _without_losers(expr: sp.Expr, variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Expr:
+    """The formula without what, inside a maximum or minimum, has kinks and is provably never the larger or the smaller one."""
+    for node in sorted(expr.atoms(sp.Max, sp.Min), key=sp.default_sort_key):
+        least, kept = isinstance(node, sp.Min), list(node.args)
+        for arg in node.args:
+            others = [other for other in kept if other != arg]
+            if (
+                arg.has(*_KINKED)
+                and _is_real(arg)
+                and any(_never_above(*(o, arg) if least else (arg, o), variable, left, right) for o in others)
+            ):
+                kept.remove(arg)
+        if len(kept) < len(node.args):
+            return _without_losers(expr.xreplace({node: node.func(*kept)}), variable, left, right)
+    return expr
+
+
+def _is_real(expr: sp.Expr) -> bool:
+    """Whether a formula is made of functions that are real everywhere: what is not keeps its say, for it is to be refused."""
+    roots = [power for power in expr.atoms(sp.Pow) if not power.exp.is_integer]
+    return all(isinstance(f, _REAL) for f in expr.atoms(sp.Function)) and all(p.base.is_nonnegative for p in roots)
+
+
+def _never_above(f: sp.Expr, g: sp.Expr, variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> bool:
+    """Whether intervals prove f ≤ g on a whole interval."""
+    return (
+        not (f - g).free_symbols - {variable}
+        and (f - g).has(variable)
+        and is_nowhere_positive(f - g, variable, left, right)
+    )
 
 
 def _aside(conditions: Iterable[Relational], variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> sp.Rational:
@@ -362,10 +397,21 @@ def _changes(condition: Relational, variable: sp.Symbol, left: sp.Expr, right: s
             f"cannot order the breakpoint {points[0]} among those of other conditions; give its parameters numbers"
         )
     singular = singular_points(difference, variable, left, right)
-    if keeps_its_sign(difference, variable, left, right):
+    changing = changing_sign(difference, variable, left, right)
+    if not changing.has(variable):
         return singular
-    found = zeros(difference, variable, left, right)
+    found = _over_one_denominator(changing, variable, left, right) if singular.zeros else None
+    found = found or zeros(changing, variable, left, right)
     return Found((*found.zeros, *singular.zeros), found.doubt or singular.doubt)
+
+
+def _over_one_denominator(expr: sp.Expr, variable: sp.Symbol, left: sp.Expr, right: sp.Expr) -> Found | None:
+    """All zeros of a numerator, if they are found: those of sin(x) − x where sin(x)/x − 1 is singular at the one that there is."""
+    if expr.count_ops() > _SHORT:
+        return None
+    numerator, denominator = sp.fraction(sp.together(expr))
+    found = zeros(numerator, variable, left, right, partly=False) if denominator.has(variable) else None
+    return found if found and not found.doubt else None
 
 
 def _split(expr: sp.Expr, variable: sp.Symbol) -> tuple[Piece, ...]:
