@@ -3,7 +3,7 @@ r"""One layer's conditional moments in the small parameter: of a neuron, of a pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import sympy as sp
@@ -14,11 +14,13 @@ from derivations.language.range import fixes, followed_by_projection
 from derivations.language.small import denominator_of_powers, sizes_in_front
 from derivations.language.statements import Back, Matrix, Program, read_symbols
 from derivations.language.weights import Weights
+from derivations.limits.elimination.alone import along
 from derivations.limits.elimination.averages import LayerAverage, layer_average, reduced
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.draws import Draw, Expansion, Fluctuations
 from derivations.limits.elimination.expansion import expand
 from derivations.limits.elimination.held import inside_means, with_sums
+from derivations.limits.elimination.labels import state_labels
 from derivations.limits.elimination.loop import Tag, conditional_mean
 from derivations.limits.elimination.products import expanded
 from derivations.limits.elimination.series import Series, as_expression, require_still, taylor, truncated_product
@@ -284,8 +286,21 @@ class LayerMoments:
     def drift(self, a: int) -> sp.Expr:
         """Of a neuron, in its own state and averages of the state."""
         if a not in self._drifts:
-            self._drifts[a] = self._required(self.moved(a))
+            self._drifts[a] = self._alone(a) if self._is_alone else self._required(self.moved(a))
         return self._drifts[a]
+
+    @cached_property
+    def _is_alone(self) -> bool:
+        """Whether a transpose would know a neuron's drift from several columns, where one says it."""
+        follows_weights = self.infinite or self.parameters or self.from_zero or self.places
+        several = self.program.positions == 1 and len(self.states) > 1
+        return several and not follows_weights and any(isinstance(s, Back) for s in self.program.statements)
+
+    def _alone(self, a: int) -> sp.Expr:
+        direction, k = divmod(a, self.inputs)
+        own = replace(self, inputs=1, directions=0, coefficients=None)
+        found = state_labels([own.states], [self.states[: self.inputs]])(own.drift(0), (k,))
+        return along(found, self.states[k], self.states[a]) if direction else found
 
     @cached_property
     def _drifts(self) -> dict[int, sp.Expr]:
