@@ -65,6 +65,27 @@ def _factor(matrix: Array, factor: Array) -> None:
             column *= np.where(alive, 1 / np.sqrt(np.where(alive, pivot, 1.0)), 0.0)
 
 
+def factor_of_rank(matrix: Array, rank: int) -> Array:
+    r"""The m × k factor :math:`\ell` for which :math:`\ell\ell^\top` is the nearest positive semi-definite matrix of rank k, many at once.
+
+    Parameters
+    ----------
+    matrix : array, shape (..., m, m)
+    rank : int
+        k, at most m.
+
+    Examples
+    --------
+    >>> factor = factor_of_rank(np.diag([4.0, 1.0, -1.0]), 1)
+    >>> factor @ factor.T
+    array([[4., 0., 0.],
+           [0., 0., 0.],
+           [0., 0., 0.]])
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray(vectors[..., -rank:] * np.sqrt(np.maximum(values[..., None, -rank:], 0.0)))
+
+
 def times_transposed(left: Array, right: Array) -> Array:
     """Products of small matrices with the transposes of others, many at once: along the samples, where NumPy takes one after the other.
 

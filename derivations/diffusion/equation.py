@@ -20,7 +20,7 @@ _FIELDS = {
     "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
     "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
     "Flow": ("states", "drift", "time"),
-    "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix"),
+    "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix", "rank"),
     "CollapseDiffusion": (
         "states", "drift", "covariance", "domain", "time", "sigma", "start", "curvature", "mean_rate", "variance_rate", "gap",
     ),

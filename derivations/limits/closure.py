@@ -62,6 +62,11 @@ class GramLimit:
     noises: dict[tuple[int, int], sp.Expr] = field(default_factory=dict)
     width: sp.Expr = network_width
 
+    @property
+    def rank(self) -> sp.Expr:
+        """The largest rank that the matrix has: centred neurons add up to 0."""
+        return self.width - int(self.centred)
+
 
 def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
     r"""The limit of infinite depth of the Gram matrix :math:`V = X^\top X/n`, where it is a diffusion by itself at every width.
@@ -165,7 +170,7 @@ def _moves_along(program: Program) -> bool:
 
 
 def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimit:
-    moments, x = neurons.layer, neurons.states
+    moments, x, size = neurons.layer, neurons.states, neurons.layer.program.neurons.size
     few, matrix = gram_matrix(len(x)), gram_matrix(inputs)
     means = [sp.Dummy(f"M{a + 1}", real=True) for a in range(len(x))]
     if centred and _moves_along(moments.program):  # then nothing that is centred depends on the means
@@ -232,19 +237,19 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     every = [(i, j) for i in range(len(known)) for j in range(i, len(known))]
     generic = generic_entries(known, exchange) if exchangeable else every
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
-        return GramLimit(Flow(states, drifts), matrix, centred, fixed)
+        return GramLimit(Flow(states, drifts), matrix, centred, fixed, width=size)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())
     if fixed:  # no longer all of a cone
         bound = fixed[matrix[0, 0]]
         domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
-        return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed)
+        return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed, width=size)
     places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
     shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
     entries = (
         {} if None in shared.values() else {p: rebuilt_entry(closed(f)) for p, f in shared.items() if f is not None}
     )
-    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix)
-    return GramLimit(process, matrix, centred, fixed, entries, moments.program.neurons.size)
+    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix, rank=size - int(centred))
+    return GramLimit(process, matrix, centred, fixed, entries, size)
 
 
 def _slice(matrix: sp.ImmutableMatrix, fixed: dict[sp.Expr, sp.Expr]) -> sp.Set:

@@ -88,9 +88,12 @@ class GramDiffusion(Diffusion):
     ----------
     matrix : Matrix, shape (m, m)
         The symbols of the state.
+    rank : Expr
+        The largest rank that the matrix has: n for n neurons, n - 1 where these are centred. For more inputs it stays singular.
     """
 
     matrix: sp.ImmutableMatrix = field(default_factory=lambda: sp.ImmutableMatrix.zeros(1))
+    rank: sp.Expr = sp.oo
 
     @property
     def inputs(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -12,27 +13,29 @@ from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from derivations.limits.gram import upper
 from numerics.compile import compile_expression
-from numerics.linalg import nearest_semidefinite, semidefinite_factor, times_transposed
+from numerics.linalg import factor_of_rank, nearest_semidefinite, semidefinite_factor, times_transposed
 from numerics.schemes.base import Advance, Array, Scheme
 
 
 @dataclass(frozen=True)
 class GramEuler(Scheme):
-    r"""A step of a network's Gram matrix at finite width, :math:`V' = MM^\top + h\,(b - mG)`, :math:`M = L + \sqrt h\,R\,\Gamma^\top`.
+    r"""A step of a network's Gram matrix at finite width, :math:`V' = MM^\top + h\,(b - kG)`, :math:`M = L + \sqrt h\,R\,\Gamma`.
 
-    Here :math:`V = LL^\top`, :math:`G = RR^\top`, :math:`\Gamma` has m × m independent standard normal entries, and the covariance of the
+    Here k is the number m of inputs or the largest rank of V, if that is smaller, :math:`V = LL^\top` with an m × k matrix L,
+    :math:`G = RR^\top`, :math:`\Gamma` has m × k independent standard normal entries, and the covariance of the
     limit is that of neurons with independent noises of covariance nG,
 
     .. math:: V_{\alpha\gamma}G_{\beta\delta} + V_{\alpha\delta}G_{\beta\gamma} + V_{\beta\gamma}G_{\alpha\delta}
               + V_{\beta\delta}G_{\alpha\gamma} ;
 
     G is read off it.
-    *Derivation.* :math:`\mathbb{E}MM^\top = V + hmG`, and the noise of :math:`MM^\top` is :math:`\sqrt h\,(L\Gamma R^\top + R\Gamma^\top L^\top)` to first
+    *Derivation.* :math:`\mathbb{E}MM^\top = V + hkG`, and the noise of :math:`MM^\top` is :math:`\sqrt h\,(L\Gamma^\top R^\top + R\Gamma L^\top)` to first
     order. For n ≥ m neurons this is the Gram matrix of :math:`X + \sqrt h\,\xi R^\top` but for the noise of the n − m directions
-    that no input has, whose mean is in b: it stays on the cone where :math:`b \succeq mG`.
+    that no input has, whose mean is in b: it stays on the cone where :math:`b \succeq mG`. Fewer neurons than inputs are stepped themselves.
 
-    Where that fails, the step is projected back to the cone. Where the covariance is of another form, as that of a state and its tangent in a
-    ReLU perceptron, the step is :math:`V + hb + \sqrt h\,\sigma\xi` with any square root of it, projected.
+    Where that fails, the step is projected back to the cone, and to matrices of the rank that V may have. Where the covariance is of
+    another form, as that of a state and its tangent in a ReLU perceptron, the step is :math:`V + hb + \sqrt h\,\sigma\xi` with any square root
+    of it, projected.
     """
 
     name: str = "gram_euler"
@@ -46,9 +49,11 @@ class GramEuler(Scheme):
                 "the scheme steps Gram matrices of a finite number of neurons, as derive(...).gram gives, "
                 f"got {kind_of(limit)} in {', '.join(map(str, limit.states))}"
             )
-        if not has_neurons(limit):
-            return _projected(limit)
         m, pairs = limit.inputs, upper(limit.inputs)
+        rank = int(min(m, limit.rank)) if limit.rank.is_number else m
+        factor = semidefinite_factor if rank == m else partial(factor_of_rank, rank=rank)
+        if not has_neurons(limit):
+            return _projected(limit, rank)
         index = {pair: k for k, pair in enumerate(pairs)}
         at = lambda a, b: index[min(a, b), max(a, b)]  # noqa: E731
         arguments = (*limit.states, limit.time)
@@ -62,7 +67,8 @@ class GramEuler(Scheme):
             v = np.empty((count, m, m))
             for k, (a, b) in enumerate(pairs):
                 v[:, a, b] = v[:, b, a] = x[:, k]
-            lower = semidefinite_factor(v)
+            lower = factor(v)
+            _require_rank(v, lower, rank)
             for step in range(steps):
                 v = times_transposed(lower, lower)
                 states = [_inside(v, a, b) for a, b in pairs]
@@ -74,9 +80,11 @@ class GramEuler(Scheme):
                     g_aa = own[at(a, a)] / (4 * norm)
                     g[:, a, b] = g[:, b, a] = g_aa if a == b else (own[k] / 2 - states[k] * g_aa) / norm
                     rest[:, a, b] = rest[:, b, a] = velocity[k]
-                gamma = rng.standard_normal((count, m, m))
-                moved = lower + np.sqrt(h) * times_transposed(semidefinite_factor(g), gamma.swapaxes(1, 2))
-                lower = semidefinite_factor(times_transposed(moved, moved) + h * (rest - m * g))
+                gamma = rng.standard_normal((count, m, rank))
+                noise = semidefinite_factor(g)
+                noise = times_transposed(noise, gamma.swapaxes(1, 2)) if rank == m else noise @ gamma
+                moved = lower + np.sqrt(h) * noise
+                lower = factor(times_transposed(moved, moved) + h * (rest - rank * g))
             v = times_transposed(lower, lower)
             return np.stack([v[:, a, b] for a, b in pairs], axis=1)
 
@@ -104,8 +112,16 @@ def has_neurons(limit: GramDiffusion) -> bool:
     return True
 
 
-def _projected(limit: GramDiffusion) -> Advance:
-    """Steps of Euler and Maruyama, each followed by the nearest matrix of the cone."""
+def _require_rank(v: Array, lower: Array, rank: int) -> None:
+    off = np.abs(v - times_transposed(lower, lower)).max(axis=(1, 2))
+    if rank < v.shape[1] and np.any(off > _SINGULAR * np.abs(v).max(axis=(1, 2))):
+        raise ValueError(
+            f"the start is no Gram matrix of so few neurons, which has rank {rank} at most; start from X^T X/n of states X of the neurons"
+        )
+
+
+def _projected(limit: GramDiffusion, rank: int) -> Advance:
+    """Steps of Euler and Maruyama, each followed by the nearest matrix of the cone, and of the rank that it may have."""
     m, pairs = limit.inputs, upper(limit.inputs)
     arguments, count = (*limit.states, limit.time), len(pairs)
     drift = compile_expression(arguments, tuple(limit.drift))
@@ -128,7 +144,7 @@ def _projected(limit: GramDiffusion) -> Advance:
                 v[:, a, b] = v[:, b, a] = states[k] + h * velocity + noise[:, k, 0]
             gone |= ~np.isfinite(v).all(axis=(1, 2))
             v[gone] = np.eye(m)
-            v = nearest_semidefinite(v)
+            v = nearest_semidefinite(v) if rank == m else times_transposed(*2 * [factor_of_rank(v, rank)])
         return np.where(gone[:, None], np.inf, np.stack([v[:, a, b] for a, b in pairs], axis=1))
 
     return advance
@@ -136,6 +152,8 @@ def _projected(limit: GramDiffusion) -> Advance:
 
 #: Relative error up to which formulas are alike.
 _ALIKE = 1e-9
+#: Relative, of a matrix whose smallest eigenvalues are 0 but for rounding.
+_SINGULAR = 1e-8
 #: Of a squared norm: at 0 itself angles have no value.
 _LEAST = 1e-100
 

@@ -220,11 +220,13 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
         function: Callable[[Array, float], Array],
     ) -> Estimate:
         """A mean per unit of time with an error that is small enough, or that of as many samples as were asked for."""
-        found = _one_layer_mean(s, neurons, state, s.samples or LAYERS, powers, seeds[0], function)
-        if not s.samples and found.error > wanted:
+        count = s.samples or LAYERS
+        for one in seeds:  # what few samples say of their error may be too little
+            found = _one_layer_mean(s, neurons, state, count, powers, one, function)
+            if s.samples or found.error <= wanted or count == MOST_LAYERS:
+                break
             ratio = min(found.error / wanted, 1e6) if wanted > 0 else 1e6  # where nothing moves no number is enough
-            count = min(MOST_LAYERS, int(LAYERS * 1.2 * ratio**2))
-            found = _one_layer_mean(s, neurons, state, count, powers, seeds[1], function)
+            count = min(MOST_LAYERS, int(count * 1.2 * ratio**2))
         return found
 
     def product(a: int) -> Callable[[Array, float], Array]:
@@ -234,12 +236,12 @@ def one_layer(s: Setting, seed: Seed) -> Iterator[Row]:
     off = (float(s.scale) - 1.0) * max(abs(expected), np.sqrt(variance))
     of, first_one = s.one_layer_of
     mean = combined(
-        z_error(off, CONTROL_LEVEL), (-0.5, 1.0, 2.0), spawn(first, 2), lambda moved, _: np.mean(moved[:, :, 0], axis=1)
+        z_error(off, CONTROL_LEVEL), (-0.5, 1.0, 2.0), spawn(first, 4), lambda moved, _: np.mean(moved[:, :, 0], axis=1)
     )
     yield number_row(f"drift of one layer{of}", mean, expected, expected + off)
     for a, value in ((0, variance), (m - 1, joint)) if m > 1 and abs(joint) > 0.1 * variance else ((0, variance),):
         square = combined(
-            z_error(value * (s.excess - 1.0), CONTROL_LEVEL), (1.0, 2.0, 3.0), spawn(second, 2), product(a)
+            z_error(value * (s.excess - 1.0), CONTROL_LEVEL), (1.0, 2.0, 3.0), spawn(second, 4), product(a)
         )
         what = (
             f"covariance of the first and the last {'state' if first_one else 'coordinate'}"
@@ -278,9 +280,11 @@ def _generic_state(s: Setting, seed: Seed) -> Array:
     if s.start.size == 1:
         return s.start
 
-    def moves(x: Array) -> bool:  # by more than the rounding of what a control is seen by
-        noise = float(np.sqrt(coefficients(s.limit, s.view(x[None])[0])[1][0, 0]))
-        return 1e-9 * max(1.0, float(np.max(np.abs(x)))) < noise < np.inf
+    def moves(
+        x: Array,
+    ) -> bool:  # by so much that rounding, 1e-14 over the time of a layer, is nothing beside a share of the variance
+        variance = float(coefficients(s.limit, s.view(x[None])[0])[1][0, 0])
+        return 1e-10 * max(1.0, float(np.max(np.abs(x)))) < variance < np.inf
 
     for halvings in range(_HALVINGS):
         reached = replace(s, t=s.t / 2**halvings).reached(seed)

@@ -22,6 +22,8 @@ from numerics.validation.subjects import CollapseSetting, GramSetting, JointSett
 _CORRELATION = 0.3
 #: A time too short for noise to be seen.
 _INSTANT = 1e-60
+#: Relative, of a state that a layer without noise puts out as it is.
+_ROUNDED = 1e-12
 
 
 def settings_of(
@@ -54,7 +56,8 @@ def settings_of(
         return [WideSetting(recipe, d.limit, None, gram, *given, matrix=gram_matrix(recipe.coordinates, "K"))]
     if np.ndim(x0) == 0 and (recipe.coordinates > 1 or _centred(recipe, x0)):
         x0 = np.asarray(x0, dtype=float) * starting_states(recipe)
-    if LayerMoments(recipe.program(), 1).is_projected:
+    layer = LayerMoments(recipe.program(), recipe.coordinates)
+    if layer.is_projected:
         raise ValueError(
             "the layer adds to a projection of its state, as rms_norm(x) + eps*A(x) does: until the next layer projects them, states are off "
             "those of the limit by L^(-1/2); say the projection behind the sum, as rms_norm(x + eps*A(x)), which has the same limit, and "
@@ -64,7 +67,7 @@ def settings_of(
     if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
         start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]
     explosive = d.existence.explodes == "can"
-    neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive)
+    neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive, fixes_norm=2 in layer.fixed_powers)
     if np.all(neurons.networks(4, 8, 0) == start):
         raise ValueError(
             f"nothing moves from x0 = {start.squeeze().tolist()}: the activation vanishes there, or t is too short; choose another start or a longer time"
@@ -73,6 +76,11 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
+    if closure.fixed and recipe.coordinates > closure.rank:
+        raise ValueError(
+            f"the Gram matrix of {recipe.coordinates} inputs and positions has rank {closure.rank} at most at width {recipe.width}, and steps of "
+            f"paths on a sphere leave such matrices; take a width above {recipe.coordinates}, or fewer inputs"
+        )
     # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
     return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
 
@@ -83,7 +91,8 @@ def _centred(recipe: Any, x0: ArrayLike) -> bool:
     moves = False
     try:
         for t in (1.0, _INSTANT) if free else (None,):  # noise may part them before they are normalised
-            moves |= bool(np.any(simulate_network(recipe, depth=1, samples=4, x0=x0, t=t, seed=0) != x0))
+            after = simulate_network(recipe, depth=1, samples=4, x0=x0, t=t, seed=0)
+            moves |= not np.allclose(after, x0, rtol=_ROUNDED, atol=0.0)  # a norm may round
     except UndefinedState:
         return recipe.width > 1
     return recipe.width > 1 and not moves

@@ -61,6 +61,8 @@ class Setting:
         A depth and networks of that depth, shape (samples, n, m), that others have drawn from the same start.
     resolved : list of float
         The time over which layers were seen to be short, as its only entry, once that is known.
+    fixes_norm : bool
+        Whether every layer fixes the norm, of which nothing is then compared: it is that of the networks up to rounding, and steps of paths move it.
     """
 
     architecture: Any
@@ -76,6 +78,7 @@ class Setting:
     explosive: bool = False
     drawn: tuple[int, Array | None] = (0, None)
     resolved: list[float] = field(default_factory=list, compare=False)
+    fixes_norm: bool = False
 
     #: The ratio of sizes, and the smallest; what finite size adds is a series in one over the size.
     ratio = 2
@@ -173,7 +176,7 @@ class Setting:
         groups: list[list[Statistic]] = [
             [("neuron 1", lambda x: x[:, 0, 0]), ("how far neuron 1 moved", lambda x: np.abs(x[:, 0, 0] - first))]
         ]
-        if len(self.start) > 1:
+        if len(self.start) > 1 and not self.fixes_norm:
             groups.append([("log-norm of the layer", lambda x: np.log(np.sum(x[:, :, 0] ** 2, axis=1)))])
         if m > 1:
             last = float(self.start[0, -1])

@@ -5,14 +5,14 @@ import pytest
 import sympy as sp
 from scipy import stats
 
-from derivations import MLP, ShapedMLP, identity, joint_limit, relu, silu, tanh
+from derivations import MLP, MLPBlock, ShapedMLP, derive, identity, joint_limit, relu, silu, tanh
 from derivations.calculus.exponential import collapse_linear
 from derivations.calculus.gram import pair_correlation
 from derivations.diffusion import Diffusion
 from derivations.symbols import time
 from numerics.exponential_functional import CollapseLaw
 from numerics.fokker_planck import StartingDensity, solve_fokker_planck
-from numerics.networks import simulate_gram
+from numerics.networks import simulate_gram, simulate_network
 from numerics.outcomes import ExplosionWarning
 from numerics.paths import simulate_sde
 from numerics.statistics import Estimate, ks_test, ks_two_sample, richardson
@@ -235,3 +235,38 @@ def test_gram_matrices_whose_noise_is_that_of_no_neurons():
     assert richardson(found[0][2], found[1][2]).test(1.1 * derived[2]).p_value < 1e-3
     with pytest.raises(ValueError, match="take gram_euler"):
         simulate_sde(limit, x0=[1.0, c, 1.0], t=t, steps=2, samples=2, scheme="congruence")
+
+
+def test_more_inputs_than_neurons_keep_their_rank():
+    """Paths against networks of width 2 with three inputs; the control has a third neuron."""
+    states = np.array([[1.0, -0.4], [0.3, 1.1], [-0.8, 0.5]])
+    net = MLPBlock(relu, width=2, inputs=3)
+    limit, places = derive(net).gram, np.triu_indices(3)
+    drawn = simulate_network(net, 64, 20_000, x0=states.T, record="gram", seed=1)
+    paths = simulate_sde(limit, (states @ states.T / 2)[places], steps=64, samples=20_000, seed=2)
+    v = np.empty((len(paths), 3, 3))
+    v[:, places[0], places[1]] = v[:, places[1], places[0]] = paths
+    assert np.abs(np.linalg.eigvalsh(v)[:, 0]).max() < 1e-9 * np.abs(v).max()
+
+    def score(one, other):
+        one, other = np.log(one), np.log(other)
+        return abs(one.mean() - other.mean()) / np.hypot(one.std(), other.std()) * np.sqrt(len(one))
+
+    for k in range(3):
+        assert score(drawn[:, k, k], v[:, k, k]) < 4.5
+    assert score(np.linalg.eigvalsh(drawn)[:, 1], np.linalg.eigvalsh(v)[:, 1]) < 4.5
+    wide = simulate_sde(
+        derive(MLPBlock(relu, width=3, inputs=3)).gram,
+        (states @ states.T / 2)[places],
+        steps=64,
+        samples=20_000,
+        seed=2,
+    )
+    assert score(drawn[:, 0, 0], wide[:, 0]) > 6
+
+
+def test_a_start_of_too_large_a_rank_is_refused():
+    limit = derive(MLPBlock(relu, width=2, inputs=3)).gram
+    assert limit.rank == 2
+    with pytest.raises(ValueError, match="no Gram matrix of so few neurons, which has rank 2 at most"):
+        simulate_sde(limit, [1.0, 0.0, 0.0, 1.0, 0.0, 1.0], steps=2, samples=2)

@@ -171,6 +171,27 @@ def test_two_centred_neurons_degrees_of_freedom_stay_on_the_cone():
     assert x[:, 0].mean() == pytest.approx(0.3 + 0.25 * 2 / 3 / 2, abs=5 * x[:, 0].std() / np.sqrt(20_000))
 
 
+@pytest.mark.parametrize(
+    ("said", "positions"),
+    [
+        ("rms_norm(x + eps*A(sin(x) - average(sin(x))))", ()),
+        ("rms_norm(x + eps*A(over_positions(causal*other(relu(B(x, out=1))))))", 2),
+    ],
+    ids=["the norm stays", "positions meet behind a norm"],
+)
+def test_layers_that_fix_their_norm(said, positions):
+    """Of the norm nothing is compared: steps of paths move it, and those of networks by rounding."""
+    outcome = validate(derive(Network(said, width=3, positions=positions)), quick=True, seed=1)
+    assert outcome, f"\n{outcome}"
+    assert all(row.control_rejected for row in outcome.rows)
+    assert not [row for row in outcome.rows if "norm" in row.claim]
+
+
+def test_more_inputs_than_neurons_on_a_sphere_are_refused():
+    with pytest.raises(ValueError, match="has rank 2 at most at width 2, and steps of paths on a sphere leave"):
+        validate(derive(Network("rms_norm(x + eps*A(relu(B(x))))", width=2, inputs=3)))
+
+
 def test_schemes_for_gram_matrices_refuse_others():
     with pytest.raises(ValueError, match="Gram matrices of a finite number of neurons"):
         simulate_sde(derive(ResNet(relu, width=2)).limit, x0=1.0, scheme="gram_euler")
