@@ -85,8 +85,10 @@ def _parts(expr: sp.Basic, bound: frozenset[sp.Basic] = frozenset()) -> Iterator
     """The formulas in a formula that hold nothing that is bound around them: no index of a sum, and no dummy."""
     if isinstance(expr, Total):
         bound |= {expr.args[1], *expr.args[3].args}
+    elif isinstance(expr, sp.Lambda):
+        bound |= {*expr.variables}
     for part in expr.args:
-        if isinstance(part, Total | Juxtaposed):
+        if isinstance(part, Total | Juxtaposed | sp.Lambda):  # a function is no formula, and nodes keep theirs
             yield from _parts(part, bound)
         elif part.args and not isinstance(part, Notation):
             if isinstance(part, sp.Expr) and not part.is_Matrix and not _is_inverse(part) and _is_free(part, bound):

@@ -30,6 +30,7 @@ from numerics.fokker_planck.plane import solve_plane
 from numerics.fokker_planck.plane_density import PlaneDistribution
 
 _COARSEST = 60  # cells
+_PROBED = 20_000  # cells at most with which it is seen how far probability gets
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _BEYOND = 1e-2  # share of the tolerance: probability beside the edge of the range of doubles at which it is refused
 _REST = 1e-6  # of the spread without drift: what may be left of the coordinate towards an end at a finite distance
@@ -323,27 +324,30 @@ class _Problem:
         # towards a far end that is reached the drift grows without bound: approach it from where it is moderate
         reach = [min(8.0 * np.sqrt(self.time), 3.0 if take else 8.0) for take in takes]
         before: tuple[float, ...] | None = None
+        width: float | None = None
         for _ in range(40):
             coordinate = Coordinate(self.coefficients, self.start, (1.05 * reach[0], 1.05 * reach[1]))
             lengths = [side.length for side in coordinate.sides]
             whole = [length <= far for length, far in zip(lengths, reach, strict=True)]
             spans = [length if at_end else far for length, far, at_end in zip(lengths, reach, whole, strict=True)]
             absorbing = (takes[0], takes[1])
-            level = self._level(
-                coordinate,
-                self._grid(coordinate, coordinate.middle - spans[0], coordinate.middle + spans[1], 3 * _COARSEST),
-                absorbing,
-                tol,
-            )
-            edge = (level.density[0], level.density[-1])
+            # cells as wide as those of the first part: a drift outwards over wider ones carries probability further than it gets
+            width = width or sum(spans) / (3 * _COARSEST)
+            cells = round(min(sum(spans) / width, _PROBED)) if width else 3 * _COARSEST
+            left, right = coordinate.middle - spans[0], coordinate.middle + spans[1]
+            grid = self._grid(coordinate, left, right, cells)
+            level = self._level(coordinate, grid, absorbing, tol)
+            free = [not (at_end or take) for at_end, take in zip(whole, takes, strict=True)]
             if before is not None and any(takes):
                 moved = [abs(a - b) > tol / 10 for a, b in zip(before, level.ends, strict=True)]
             else:
                 moved = [take and not at_end for take, at_end in zip(takes, whole, strict=True)]
             before = level.ends
             grow = [
-                not at_end and (change if take else bool(d * np.sqrt(self.time) > _NEGLIGIBLE * tol))
-                for at_end, take, change, d in zip(whole, takes, moved, edge, strict=True)
+                further or (change and take and not at_end)
+                for at_end, take, change, further in zip(
+                    whole, takes, moved, self._gets_further(level, free, tol), strict=True
+                )
             ]
             missing = 1.0 - level.total
             if self.spread is not None and missing > 1e-3:  # what little is left outside shows at the edges
@@ -352,10 +356,19 @@ class _Problem:
                     raise ValueError(
                         f"the start must be a density of mass 1 on the interval, got mass {1 - missing:.4g}"
                     )
+            if not any(grow) and any(free) and 3 * grid.size < _PROBED:  # wide cells may hide what comes to an edge
+                grow = self._gets_further(self._level(coordinate, grid.refined(), absorbing, tol), free, tol)
+                width /= 3 if any(grow) else 1
             if not any(grow):
-                return coordinate, coordinate.middle - spans[0], coordinate.middle + spans[1], absorbing
+                return coordinate, left, right, absorbing
             reach = [far * 1.5 if more else far for far, more in zip(reach, grow, strict=True)]
         raise ValueError("probability spreads too far in the Lamperti coordinate; take a smaller time")
+
+    def _gets_further(self, level: _Level, free: list[bool], tol: float) -> list[bool]:
+        """Whether there is more than a negligible density at an edge of the window that is no end."""
+        most = _NEGLIGIBLE * tol / np.sqrt(self.time)
+        edges = (level.density[0], level.density[-1])
+        return [inside and bool(density > most) for inside, density in zip(free, edges, strict=True)]
 
 
 def _extrapolate(coarse: _Level, fine: _Level) -> _Level:

@@ -180,3 +180,17 @@ def test_the_norm_is_that_of_an_activation_which_the_page_has_introduced(net, le
     said = str(derive(net))
     assert said.index(f"{letter}(x) = {{0 if x <= 0; x otherwise}}") < said.index(f"S = ‖{letter}(X_t)‖**2")
     assert f"‖{other}(" not in said
+
+
+def test_functions_inside_means_get_no_letter():
+    """A mean that is continued to where a variance is 0 holds a function of the variance, which is on no page; it was said again and again, as w = w."""
+    said = "x + eps*A(gelu(B(max(x, relu(x)/2), out=2*n, variance=2, mean=1))*sigmoid(C(x, out=1)), variance=2)"
+    steps = fitting(derive(Network(said, width=n)).steps)
+    for step in steps:
+        named = [line for line in step.lines if line.left.is_Symbol and re.fullmatch(r"[wghqr]_\d+", line.left.name)]
+        assert len({line.left for line in named}) == len(named)
+        for line in named:
+            (term,) = line.terms
+            assert not isinstance(term.coefficient, sp.Lambda)
+            assert line.left not in term.coefficient.free_symbols
+    assert sum(line.left.is_Symbol and line.left.name.startswith("w_") for step in steps for line in step.lines) > 5

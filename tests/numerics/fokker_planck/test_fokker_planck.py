@@ -406,3 +406,15 @@ def test_the_correlation_of_shaped_relu_keeps_its_mean_while_mass_gathers_at_one
     found = solve_fokker_planck(process, 0.3, t=t)
     paths = simulate_sde(process, 0.3, t, steps=int(60 * t), samples=2000, seed=1)[:, 0]
     assert abs(found.mean() - paths.mean()) < 4 * paths.std() / np.sqrt(2000) + 1 / 60
+
+
+@pytest.mark.slow
+def test_a_drift_outwards_over_a_long_time():
+    r"""At t = 1.7 of :math:`\mathrm dX = X\,\mathrm dt + \mathrm dB` the state is normal, of deviation 3.8: wide cells hide what gets to the edges."""
+    x = sp.Symbol("x", real=True)
+    process = Diffusion((x,), (x,), sp.ImmutableMatrix([[1]]), domain=sp.Reals)
+    found = solve_fokker_planck(process, 0.5, t=1.7, tol=1e-5)
+    exact = stats.norm(0.5 * np.exp(1.7), np.sqrt(np.expm1(3.4) / 2))
+    states = exact.ppf([1e-4, 0.1, 0.5, 0.9, 0.9999])
+    assert np.abs(found.cdf(states) - exact.cdf(states)).max() < found.error <= 1e-5
+    assert np.abs(found.cdf(states) - exact.cdf(states * 1.001)).max() > found.error
