@@ -144,8 +144,11 @@ def test_transposes():
     found = jacobian(Network(lambda x: x - epsilon**2 * A.T(A(x) ** 3), width=n)).log_det
     assert equal_symbolically(found.drift, -3 * (n + 2) * coordinate_sum(x**2, (x,), n) / n)
     assert found.rate == 0
-    with pytest.raises(NotClosed, match="fractions of tangents"):
-        _ = jacobian(Network(lambda x: x - epsilon**2 * A.T(tanh(A(x))), width=n)).log_det
+    # E Aᵀsin(A x) = x e^{-K/2} with K = ⟨x²⟩: the trace of its slope is (n - K) e^{-K/2}
+    found = jacobian(Network(lambda x: x - epsilon**2 * A.T(sp.sin(A(x))), width=n)).log_det
+    square = coordinate_sum(x**2, (x,), n) / n
+    assert equal_symbolically(found.drift, -(n - square) * sp.exp(-square / 2))
+    assert sp.expand(found.drift + n * sp.exp(-square / 2)) != 0  # the control: as if the slope were constant
 
 
 def test_gradients_of_weights():
@@ -348,3 +351,13 @@ def test_a_mean_that_centred_gates_do_not_see_adds_no_parameters():
             NotClosed, match=f"means of the weights or biases of {name} tell the average of the neurons"
         ):
             _ = jacobian(MLPBlock(relu, width=2, hidden=2, **{mean: 1})).kernel
+
+
+def test_sums_that_hold_tangents_are_refused():
+    from derivations.backward.differential import LayerDifferential
+
+    layer = LayerDifferential(TWO.program())
+    (x,), (v,) = layer.state, layer.tangent(0)
+    assert layer._free(x**2) == x**2
+    with pytest.raises(NotClosed, match="fractions of tangents, as those of transposes do"):
+        layer._free(x / (1 + v**2))
