@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -22,7 +22,7 @@ from scipy import special
 from derivations.diffusion import Flow
 from numerics.ensembles import Seed
 from numerics.statistics import Estimate, Test, z_error
-from numerics.validation.base import CONTROL_LEVEL, Array, Row, number_row, spawn
+from numerics.validation.base import CONTROL_LEVEL, LEVEL, Array, Row, number_row, spawn
 from numerics.validation.subjects import RANKED, Setting
 
 #: Networks of a pilot run, and the most networks and paths of one size.
@@ -165,17 +165,27 @@ def _paths_of_networks(of: Setting, seed: Seed) -> Iterator[Row]:
             break
         s, shortened = s.shorter.calm, shortened - 1
         shown, draw = most_powerful(s), _DrawnOnce(s)
-    sizes, networks, paths, short = _compared(draw, shown, network_seed, path_seed, first if short else 0)
-    if shortened and not short:  # seen with more networks only
+    found = _compared(draw, shown, network_seed, path_seed, first if short else 0)
+    if shortened and not found.short:  # seen with more networks only
         s = s.shorter.calm
-        shown = most_powerful(s)
-        sizes, networks, paths, _ = _compared(_DrawnOnce(s), shown, network_seed, path_seed)
+        shown, draw = most_powerful(s), _DrawnOnce(s)
+        found = _compared(draw, shown, network_seed, path_seed)
     of.resolved[:] = [s.t]
     when = "" if s.t == of.t else f" at t = {s.t:g}"
-    for scores, net, path in zip(shown, networks, paths, strict=True):
-        against = s.named if s.by_law else "paths of the limit"
-        claim = f"{scores.name}{when}: networks of {' and '.join(map(s.sized, sizes.sizes))}, extrapolated, against {against}"
-        yield score_row(claim, scores, net, path)
+    rows = _rows(s, when, shown, found)
+    while shortened and found.larger + 1 < _LARGER and any(row.test.p_value < LEVEL for row in rows):
+        # what is left over may be more than the first two sizes show; a wrong limit is as wrong for larger networks
+        found = _compared(draw, shown, network_seed, path_seed, found.larger + 1)
+        rows = _rows(s, when, shown, found)
+    yield from rows
+
+
+def _rows(s: Setting, when: str, shown: Sequence[Scores], found: _Compared) -> list[Row]:
+    sized, against = " and ".join(map(s.sized, found.sizes.sizes)), s.named if s.by_law else "paths of the limit"
+    return [
+        score_row(f"{scores.name}{when}: networks of {sized}, extrapolated, against {against}", scores, net, path)
+        for scores, net, path in zip(shown, found.networks, found.paths, strict=True)
+    ]
 
 
 def _falls(draw: _DrawnOnce, shown: Sequence[Scores], seed: Seed) -> tuple[bool, int]:
@@ -219,13 +229,21 @@ def _needed(s: Setting, shown: Sequence[Scores]) -> float:
     return SEEN / least
 
 
-_Compared: TypeAlias = tuple["Sizes", list["Extrapolated"], list["Extrapolated"], bool]
+@dataclass(frozen=True)
+class _Compared:
+    """Networks of two sizes, which are so many steps above the smallest, and paths; and whether the sizes are large enough."""
+
+    larger: int
+    sizes: Sizes
+    networks: list[Extrapolated]
+    paths: list[Extrapolated]
+    short: bool
 
 
 def _compared(
     draw: _DrawnOnce, shown: Sequence[Scores], network_seed: Seed, path_seed: Seed, first: int = 0
 ) -> _Compared:
-    """Sizes of networks, the smallest of which are known to be too small, networks and paths, and whether these are large enough."""
+    """Networks and paths, of the smallest sizes that are large enough; the first ones are known to be too small."""
     s = draw.setting
     needed = _needed(s, shown)
     if s.samples:  # so few networks, as noisy as their extrapolation, show no more beside more paths
@@ -235,8 +253,8 @@ def _compared(
         sizes = network_sizes(s, (1.0 if s.by_law else 1.4) * needed, larger)
         networks = extrapolated(draw, shown, sizes, network_seed)
         if s.depth or small(networks, needed):
-            return sizes, networks, paths, True
-    return sizes, networks, paths, False
+            return _Compared(larger, sizes, networks, paths, short=True)
+    return _Compared(larger, sizes, networks, paths, short=False)
 
 
 def score_row(claim: str, scores: Scores, net: Extrapolated, path: Extrapolated) -> Row:
