@@ -81,8 +81,8 @@ def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]
 
 def _sign(u: sp.Expr) -> sp.Expr:
     """One of a formula and its negative has 1, the other -1."""
-    sign, rest = _signed(u)
-    return -sign if rest.could_extract_minus_sign() else sign
+    number, rest = _primitive(u)
+    return -sp.sign(number) if rest.could_extract_minus_sign() else sp.sign(number)
 
 
 def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
@@ -106,12 +106,12 @@ def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None
 
 
 def _multiple(term: sp.Expr, other: sp.Expr) -> sp.Expr:
-    """Of two products, in which 1 - x and x - 1 are multiples of each other."""
+    """Of two products, in which 1 - x, x - 1 and 2*x - 2 are multiples of each other."""
     found = _over(term, other)
     if found.is_number:
         return found
-    (sign, above), (turned, below) = map(_signed, (term, other))
-    return sign * turned * _over(above, below)
+    (number, above), (times, below) = map(_primitive, (term, other))
+    return number / times * _over(above, below)
 
 
 def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
@@ -125,15 +125,18 @@ def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
     return sp.Mul(*above) / sp.Mul(*below)
 
 
-def _signed(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """A sign, and the rest with one sign of each sum among the factors."""
-    sign, factors = sp.S.One, []
+def _primitive(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+    """A number, and the rest with one multiple of each sum among the factors."""
+    number, factors = sp.S.One, []
     for factor in sp.Mul.make_args(term):
         base, power = factor.as_base_exp()
-        if base.is_Add and power.is_Integer and base.could_extract_minus_sign():
-            sign, factor = sign * (-1) ** power, (-base) ** power
+        if base.is_Add and power.is_Integer:
+            content, base = base.primitive()
+            if base.could_extract_minus_sign():
+                content, base = -content, -base
+            number, factor = number * content**power, base**power
         factors.append(factor)
-    return sign, sp.Mul(*factors)
+    return number, sp.Mul(*factors)
 
 
 _SATURATING = sp.exp | sp.erf | sp.erfc | ErrorTail | sp.tanh | sp.atan

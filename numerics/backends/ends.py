@@ -54,6 +54,7 @@ _STARTS = (*range(2, 16), *range(16, 60, 4), *range(60, 600, 20))  # t = 2^-k fr
 _FURTHER = (0, 1, 3, 10, 20)  # and these powers of two further on
 # powers of ten; the first where exponentials of x² and of x are no doubles
 _PROBES = (1.52, 2.87, 3, 4, 8, 15, 22, 30, 38, 45, 60, 75, 90, 110, 140, 153, 157, 170, 200, 240, 290, 307)
+_FAR = 60  # 2 to this power is far enough out for the sign of an argument that grows
 _FEW_PROBES = (8, 30, 60, 110, 153, 200, 300)  # those of sides without an expansion, on which the truth takes longer
 _MANY = (60, 500)  # digits of the truth there
 _ORDERS = (2, 4, 8)  # of cancellation close to 0 that digits make up for, as many as agree with those before
@@ -188,10 +189,17 @@ def _tails_or_joined(part: sp.Expr, side: Side, truth: Function) -> list[Tail]:
     try:
         return _tails(part, side, truth)
     except UNKNOWN:
-        joined = cancelling_sums(part).replace(ErrorTail, sp.erfc)
+        joined = cancelling_sums(part).replace(ErrorTail, lambda u: _error_tail(u, side))
         if joined == part:
             raise
         return _tails(joined, side, truth, _SPANS[1:])  # longer: its exponentials leave the range of doubles early
+
+
+def _error_tail(u: sp.Expr, side: Side) -> sp.Expr:
+    """Erfc u; where SymPy would write 2 - erfc(-u), which cancels again, that of the root of u² if u is positive there."""
+    if u.could_extract_minus_sign() and side.infinite and many_digits(u)(side.at(mp.mpf(2) ** -_FAR)) > 0:
+        return sp.erfc(sp.sqrt(sp.expand(u**2)))
+    return sp.erfc(u)
 
 
 def many_digits(expr: sp.Expr) -> Function:

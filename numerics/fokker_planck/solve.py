@@ -30,7 +30,8 @@ from numerics.fokker_planck.plane import solve_plane
 from numerics.fokker_planck.plane_density import PlaneDistribution
 
 _COARSEST = 60  # cells
-_PROBED = 20_000  # cells at most with which it is seen how far probability gets
+_PROBED = 10_000  # cells at most with which it is seen how far probability gets
+_WIDEST = 100_000  # cells of the first width beyond which it gets too far
 _NEGLIGIBLE = 1e-5  # share of the tolerance: probability beside a far end at which it is cut off
 _BEYOND = 1e-2  # share of the tolerance: probability beside the edge of the range of doubles at which it is refused
 _REST = 1e-6  # of the spread without drift: what may be left of the coordinate towards an end at a finite distance
@@ -333,7 +334,10 @@ class _Problem:
             absorbing = (takes[0], takes[1])
             # cells as wide as those of the first part: a drift outwards over wider ones carries probability further than it gets
             width = width or sum(spans) / (3 * _COARSEST)
-            cells = round(min(sum(spans) / width, _PROBED)) if width else 3 * _COARSEST
+            wide = sum(spans) / width if width else 3 * _COARSEST
+            if wide > _WIDEST:
+                break
+            cells = round(min(wide, _PROBED))
             left, right = coordinate.middle - spans[0], coordinate.middle + spans[1]
             grid = self._grid(coordinate, left, right, cells)
             level = self._level(coordinate, grid, absorbing, tol)

@@ -144,3 +144,33 @@ def test_only_a_tail_that_decays_like_one_over_its_exponential_is_joined_with_it
         sp.exp(2) * sp.erfc(u),
     ):
         assert exponential_tails(other) == other
+
+
+BESIDE = {
+    "a kink at -1/2": ((x + 1) * sp.exp(-2 * sp.Abs(x + sp.Rational(1, 2))), sp.Rational(-1, 2)),
+    "a kink at -1": (x**2 * sp.exp(-sp.Abs(x + 1)), sp.Integer(-1)),
+    "a kink at 3": (x * sp.exp(-sp.Abs(x - 3)), sp.Integer(3)),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["a kink at -1/2", *(pytest.param(n, marks=pytest.mark.slow) for n in list(BESIDE)[1:])]
+)
+def test_squares_of_exponentials_around_another_point_than_0(name):
+    """They were nan from V = 2.1, 4 and 300 on, and 1.7e-6 off at 2: SymPy takes erfc u for 2 - erfc(-u), which cancels again far out."""
+    function, kink = BESIDE[name]
+    some = np.array([1e-3, 2.0, 4.0, 30.0, 300.0, 1e6])
+    found = compile_expression((V,), expect(function**2, x, V))(some)
+    value = sp.lambdify(x, function**2, "mpmath")
+    with mp.workdps(25):
+        wanted = np.array([float(around(value, mpf(kink.p) / kink.q, mpf(v))) for v in some])
+    assert np.abs(found / wanted - 1).max() < 1e-12
+    assert not np.abs(found / (wanted * (1 + 1e-10)) - 1).max() < 1e-12
+
+
+def around(value, kink, variance):
+    s = sqrt(variance)
+    near = sorted(
+        {mpf(-14), mpf(14), *(z for q in (-60, -20, -5, -1, 0, 1, 5, 20, 60) if abs(z := (kink + q) / s) < 14), mpf(0)}
+    )
+    return quad(lambda z: value(s * z) * exp(-z * z / 2), near) / sqrt(2 * pi)
