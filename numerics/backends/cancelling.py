@@ -16,11 +16,14 @@ formula                        rewritten                                 near
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import sympy as sp
 from sympy.codegen.cfunctions import expm1
 
 from numerics.backends.variables import variables
+
+_FAR = sp.Integer(2) ** 60
 
 
 class ErrorTail(sp.Function):
@@ -44,11 +47,11 @@ def cancelling_sums(expr: sp.Expr) -> sp.Expr:
     >>> cancelling_sums(1 + sp.erf(x)), cancelling_sums(sp.Rational(1, 2) - sp.exp(-2 * x) / 2)
     (ErrorTail(-x), -expm1(-2*x)/2)
     """
-    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(variables(node)), _join)
+    return expr.replace(lambda node: isinstance(node, sp.Add) and bool(variables(node)), joined_terms)
 
 
-def _join(total: sp.Add) -> sp.Expr:
-    """Each term c f(u) that another, a multiple of c, nearly cancels, joined with it."""
+def joined_terms(total: sp.Add) -> sp.Expr:
+    """Each term c f(u) of one sum that another, a multiple of c, nearly cancels, joined with it."""
     joined, left = _tails_together(list(total.args))
     while pair := _first_pair(left):
         together, *both = pair
@@ -60,23 +63,39 @@ def _join(total: sp.Add) -> sp.Expr:
 def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]:
     r"""Several error functions times one exponential, which cancel together: as their tails; and the other terms.
 
-    Where :math:`c + \sum_i n_i s_i = 0` with the signs s of the arguments, :math:`c + \sum_i n_i \operatorname{erf} u_i` is
+    Where :math:`c + \sum_i n_i s_i = 0` with the signs s of the arguments far out, :math:`c + \sum_i n_i \operatorname{erf} u_i` is
     :math:`-\sum_i n_i s_i \operatorname{erfc}(s_i u_i)`.
     """
     groups: dict[sp.Expr, list[tuple[sp.Expr, sp.Expr, sp.Expr | None]]] = {}
     for term in terms:
-        found = next((f for f in sp.Mul.make_args(term) if isinstance(f, sp.erf)), None)
-        number, factor = (term if found is None else _over(term, found)).as_coeff_Mul()
-        if factor.has(sp.exp):
-            groups.setdefault(factor, []).append((term, number, None if found is None else found.args[0]))
+        factors = sp.Mul.make_args(term)
+        found = next((f for f in factors if isinstance(f, sp.erf)), None)
+        grown = [f for f in factors if isinstance(f, sp.exp) and variables(f)]
+        if grown:
+            front = sp.Mul(*(f for f in factors if f != found and f not in grown))
+            groups.setdefault(sp.Mul(*grown), []).append((term, front, None if found is None else found.args[0]))
     joined, left = list[sp.Expr](), list(terms)
-    for factor, members in groups.items():
-        functions = [(number, u, _sign(u)) for _, number, u in members if u is not None]
-        constant = sp.Add(*(number for _, number, u in members if u is None))
-        if len(functions) > 1 and constant + sp.Add(*(number * sign for number, _, sign in functions)) == 0:
-            joined += [-number * sign * factor * ErrorTail(sign * u) for number, u, sign in functions]
-            left = [term for term in left if term not in {term for term, *_ in members}]
+    for exponential, members in groups.items():
+        functions = [(front, u) for _, front, u in members if u is not None]
+        constant = sp.Add(*(front for _, front, u in members if u is None))
+        for signs in _orientations([u for _, u in functions]) if len(functions) > 1 else ():
+            if sp.expand(constant + sp.Add(*(front * s for (front, _), s in zip(functions, signs, strict=True)))) == 0:
+                joined += [
+                    -front * s * exponential * ErrorTail(s * u) for (front, u), s in zip(functions, signs, strict=True)
+                ]
+                left = [term for term in left if term not in {term for term, *_ in members}]
+                break
     return joined, left
+
+
+def _orientations(arguments: list[sp.Expr]) -> Iterator[list[sp.Expr]]:
+    """Signs that the arguments may have far out: of one variable those at both ends, else one of a formula and its negative is positive."""
+    found = set[sp.Symbol]().union(*map(variables, arguments))
+    for end in (_FAR, -_FAR) if len(found) == 1 else ():
+        signs = [sp.sign(u.xreplace(dict.fromkeys(found, end)).evalf()) for u in arguments]
+        if all(s in (1, -1) for s in signs):
+            yield signs
+    yield list(map(_sign, arguments))
 
 
 def _sign(u: sp.Expr) -> sp.Expr:
@@ -157,7 +176,7 @@ def _logistic(function: sp.Expr) -> bool:
 def _joined(function: sp.Expr, number: sp.Expr) -> sp.Expr | None:
     """One function for f(u) + a, where these may cancel."""
     if isinstance(function, sp.Add):
-        found = _join(total) if isinstance(total := function + number, sp.Add) else total
+        found = joined_terms(total) if isinstance(total := function + number, sp.Add) else total
         return None if found == total and isinstance(total, sp.Add) else found
     if isinstance(function, sp.atan):
         sign = 2 * number / sp.pi

@@ -30,7 +30,7 @@ from derivations.piecewise.near import smooth_beside
 from derivations.piecewise.terms import LOG, Expansion, Unknown, is_flat
 from numerics.backends.base import real_numbers, strict_settings
 from numerics.backends.bridges import FIRST, LAST, bridges
-from numerics.backends.cancelling import ErrorTail, cancelling_sums
+from numerics.backends.cancelling import ErrorTail, cancelling_sums, joined_terms
 from numerics.backends.kinks import Where, guarded_branches
 from numerics.backends.mpmath import EXACT_NAMES, MPMATH, MpmathWriter
 from numerics.backends.removable import grouped, removable_points
@@ -129,7 +129,9 @@ def safe_ends(expr: sp.Expr, naive: Naive) -> sp.Expr:
 
 
 def _by_parts(expr: sp.Expr, naive: Naive) -> sp.Expr:
-    """Each part on its own; in a sum or product of one variable those that do not oscillate together."""
+    """Each part on its own, but terms that cancel; in a sum or product of one variable those that do not oscillate together."""
+    if expr.is_Add:
+        expr = joined_terms(expr)
     parts = list(grouped(expr))
     steady = [part for part in parts if not part.has(*_OSCILLATING)]
     if (expr.is_Add or expr.is_Mul) and 1 < len(steady) < len(parts):
@@ -166,7 +168,9 @@ def _mended(expr: sp.Expr, naive: Naive) -> sp.Expr:
         by_parts = _by_parts(expr, naive)
         other = naive(by_parts)
         if by_parts != expr and _same(written, other, [side for side in SIDES if side not in {d.side for d in doubts}]):
-            inner, written, doubts = by_parts, other, _doubts(other, expr, truth, [d.side for d in doubts])
+            left = _doubts(other, expr, truth, [d.side for d in doubts])
+            if sum(d.t for d in left) <= sum(d.t for d in doubts):  # holds as far out
+                inner, written, doubts = by_parts, other, left
     mended = [*tails, *doubts]
     between = [piece for towards in (1, -1) for piece in bridges(written, truth, X, towards, _middle(mended, towards))]
     if not mended and not between:
