@@ -332,9 +332,10 @@ class _Problem:
             whole = [length <= far for length, far in zip(lengths, reach, strict=True)]
             spans = [length if at_end else far for length, far, at_end in zip(lengths, reach, whole, strict=True)]
             absorbing = (takes[0], takes[1])
-            # cells as wide as those of the first part: a drift outwards over wider ones carries probability further than it gets
+            # cells as wide as those of the first part: a drift outwards over wider ones carries probability further than it gets; what an end
+            # takes does not come back
             width = width or sum(spans) / (3 * _COARSEST)
-            wide = sum(spans) / width if width else 3 * _COARSEST
+            wide = sum(spans) / width if width and not any(takes) else 3 * _COARSEST
             if wide > _WIDEST:
                 break
             cells = round(min(wide, _PROBED))
