@@ -95,16 +95,15 @@ class MeanTable:
         """The mean itself, at variances and the covariance."""
         if not self._made:
             k, w, c = sp.symbols("k w c", real=True)
-            if len(self.functions) == 1:
-                self._made["exact"] = compile_expression((k,), GaussianExpectation(*self.functions, 0, k))
-            else:
-                self._made["exact"] = compile_expression((k, w, c), GaussianPairExpectation(*self.functions, k, c, w))
+            f, *others = self.functions
+            node = GaussianPairExpectation(f, others[0], k, c, w) if others else GaussianExpectation(f, sp.S.Zero, k)
+            self._made["exact"] = compile_expression((k, w, c) if others else (k,), node)
         return np.asarray(self._made["exact"](*law))
 
     def __call__(self, *law: Any) -> Array:
         """The means at variances and covariances."""
-        parts = np.broadcast_arrays(*(np.asarray(part, dtype=float) for part in law))
-        shape, parts = parts[0].shape, [part.ravel() for part in parts]
+        arrays = np.broadcast_arrays(*(np.asarray(part, dtype=float) for part in law))
+        shape, parts = arrays[0].shape, [part.ravel() for part in arrays]
         with np.errstate(all="ignore"):
             axes = [np.log2(part) for part in parts[:2]]
             if len(parts) == 3:
