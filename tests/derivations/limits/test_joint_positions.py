@@ -5,7 +5,7 @@ import pytest
 import sympy as sp
 
 from derivations import ConvBlock, ConvResNet, Flow, Network, Regime, ShapedAttention, derive, relu, scalings, tanh
-from derivations.errors import DerivationError, NoLimit
+from derivations.errors import DerivationError, NoLimit, NotClosed
 from derivations.symbols import width as n
 from numerics.compile import compile_expression
 
@@ -121,3 +121,16 @@ def test_exponents_of_three_positions_are_those_of_two():
 def test_exponents_where_positions_have_an_order_are_refused():
     with pytest.raises(DerivationError, match="the same for any order of the positions, got a filter"):
         scalings(Network("x + eps*A(relu(x), filter=3)", width=n, positions=3), order="joint")
+
+
+@pytest.mark.parametrize(
+    ("layer", "mean"),
+    [
+        ("A(relu(x) + eps*x, mean=1)", "<.*>"),
+        ("A(x + eps*x, bias_mean=1)", "1"),
+        ("3/5*x + 4/5*A(x) + average(x)", "<.*>"),
+    ],
+)
+def test_means_of_order_1_that_all_neurons_share_are_named(layer, mean):
+    with pytest.raises(NotClosed, match=f"a layer adds {mean} to each neuron, so that neurons have a mean"):
+        limit(layer)
