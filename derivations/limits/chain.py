@@ -254,11 +254,12 @@ class GramChain:
     def _not_by_itself(self, a: int) -> NotClosed:
         """What of the new state the Gram matrix does not say: the same number for all neurons, or a function of one neuron."""
         _, left = self._split[a]
-        common = next((c for c in left if c != 0 and not _opened(c)[0].has(*self._neuron)), None)
+        drawn = [v for v, random in self._neuron.items() if random is not None]
+        common = next((c for c in left if c != 0 and not c.has(*drawn) and not _opened(c)[0].has(*self._neuron)), None)
         if common is not None:
             return NotClosed(
-                f"a layer adds {brief(common)} to each neuron, so that neurons have a mean that the Gram matrix does not say; leave out means of "
-                "weights and biases (mean=, bias_mean=), take averages away, or scale what adds them by epsilon**2"
+                f"a layer adds {brief(common)} to each neuron, so that neurons have a mean that the Gram matrix does not say; leave out averages and "
+                "means of weights and biases (mean=, bias_mean=), or add them with epsilon**2 in front to a layer that keeps the state"
             )
         part = next((term for term, c in zip(self._said[a], left, strict=True) if c != 0), self._said[a][0])
         return NotClosed(
