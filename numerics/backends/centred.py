@@ -58,12 +58,15 @@ def centred(
 
 
 def _groups(expressions: Iterable[sp.Expr], kind: type[sp.Basic]) -> list[tuple[sp.Expr, ...]]:
-    """What the linear forms with two terms or more are of, fewer terms first."""
+    """Variables, or the same function of several, that linear forms with two terms or more are of, fewer terms first."""
     found = dict[frozenset[sp.Expr], None]()
     for total in _sums(expressions):
         products = (term.as_coeff_mul()[1] for term in total.args)
-        linear = frozenset(f[0] for f in products if len(f) == 1 and isinstance(f[0], kind) and variables(f[0]))
-        if len(linear) > 1 and not any(isinstance(part, sp.Piecewise) for part in linear):
+        linear = frozenset(
+            f[0] for f in products if len(f) == 1 and isinstance(f[0], kind) and len(variables(f[0])) == 1
+        )
+        of = [variables(part) for part in linear]
+        if len(set(of)) == len(of) > 1 and len({type(part) for part in linear}) == 1:
             found[linear] = None
     return [tuple(sorted(group, key=sp.default_sort_key)) for group in sorted(found, key=len)][:_MOST]
 
@@ -83,6 +86,9 @@ def _sums(expressions: Iterable[sp.Basic]) -> Iterator[sp.Add]:
 def _across(expressions: tuple[sp.Expr, ...], names: dict[sp.Expr, sp.Symbol]) -> tuple[sp.Expr, ...]:
     """With the largest parts that do not move with some others in new names for these."""
     moving = _Moving(names)
+    if not _cancel(expressions, moving):
+        return expressions
+    powers = not all(part.is_Symbol for part in names)  # of functions no more: other rules see to their differences
     rules = dict[sp.Basic, sp.Basic]()
     seen = set[sp.Basic]()
 
@@ -90,7 +96,7 @@ def _across(expressions: tuple[sp.Expr, ...], names: dict[sp.Expr, sp.Symbol]) -
         if part in seen or not part.args or not moving.may(part) or isinstance(part, sp.Lambda):
             return
         seen.add(part)
-        if moving.still(part):
+        if moving.still(part) and not (powers and not _polynomial(part, moving)):
             rules[part] = part.xreplace(names)
             return
         for inner in part.args:
@@ -103,6 +109,27 @@ def _across(expressions: tuple[sp.Expr, ...], names: dict[sp.Expr, sp.Symbol]) -
     for expression in expressions:
         look(expression)
     return tuple(expression.xreplace(rules) for expression in expressions) if rules else expressions
+
+
+def _cancel(expressions: tuple[sp.Expr, ...], moving: _Moving) -> bool:
+    """Whether more than a difference of two numbers does not move though its terms do."""
+    if len(moving.parts) > 2 and any(moving.may(whole) and moving.still(whole) for whole in expressions):
+        return True
+    return any(
+        moving.may(total)
+        and ((moving.still(total) and _products(total, moving)) or bool(_still_together(total, moving)))
+        for total in _sums(expressions)
+    )
+
+
+def _polynomial(part: sp.Basic, moving: _Moving) -> bool:
+    return bool(part.is_Add and _degree(part, moving) is not None and _products(part, moving))
+
+
+def _products(total: sp.Add, moving: _Moving) -> bool:
+    """Whether a term that moves is more than a multiple of a part."""
+    terms = (term.as_coeff_Mul()[1] for term in total.args if not moving.still(term))
+    return any(term not in moving.parts for term in terms)
 
 
 class _Moving:
@@ -125,13 +152,14 @@ class _Moving:
 
 def _still_together(total: sp.Add, moving: _Moving) -> list[sp.Expr]:
     """The terms of a sum that together do not move: all of one degree, with the same factors beside the polynomial."""
-    alike = dict[tuple[int, frozenset[sp.Expr]], list[sp.Expr]]()
+    alike = dict[tuple[int, frozenset[sp.Expr]], list[sp.Expr]]()  # linear ones gain nothing beside others
     for term in total.args:
         factors = sp.Mul.make_args(term)
         degrees = {f: 0 if moving.still(f) else _degree(f, moving) for f in factors}
-        if any(degrees.values()) and None not in degrees.values():
+        known = [degree for degree in degrees.values() if degree is not None]
+        if len(known) == len(factors) and sum(known) > (len(variables(term)) < 2):
             beside = frozenset(f for f in factors if not degrees[f] and not f.is_number and not _is_polynomial(f))
-            alike.setdefault((sum(d or 0 for d in degrees.values()), beside), []).append(term)
+            alike.setdefault((sum(known), beside), []).append(term)
     return [term for terms in alike.values() if len(terms) > 1 and moving.by(terms) == 0 for term in terms]
 
 

@@ -20,7 +20,7 @@ PRIME = 2**61 - 1
 
 def shifted(parts: Iterable[sp.Expr]) -> dict[sp.Expr, int]:
     """One random number that all of some parts move by."""
-    return dict.fromkeys(parts, _random("shift"))
+    return dict.fromkeys(parts, random_residue("shift"))
 
 
 class Residues:
@@ -48,15 +48,15 @@ class Residues:
         if part.is_Rational:
             return int(part.p) * pow(int(part.q), -1, PRIME)
         if isinstance(part, sp.Lambda):  # its own variables are no numbers
-            return _random(
+            return random_residue(
                 (sp.srepr(part), any(not variables(moved).isdisjoint(variables(part)) for moved in self.moved))
             )
         if not part.args:
-            return _random(sp.srepr(part))
+            return random_residue(sp.srepr(part))
         if isinstance(part, sp.Piecewise):
             return self._cases(part)
         if isinstance(part, Relational):
-            return _random((type(part).__name__, (self.of(part.lhs) - self.of(part.rhs)) % PRIME))
+            return random_residue((type(part).__name__, (self.of(part.lhs) - self.of(part.rhs)) % PRIME))
         values = [self.of(arg) for arg in part.args]
         if part.is_Add:
             return sum(values)
@@ -66,9 +66,9 @@ class Residues:
                 product = product * value % PRIME
             return product
         if part.is_Pow and part.exp.is_Rational and values[0]:
-            root = values[0] if part.exp.q == 1 else _random(("root", values[0], int(part.exp.q)))
+            root = values[0] if part.exp.q == 1 else random_residue(("root", values[0], int(part.exp.q)))
             return pow(root, int(part.exp.p), PRIME)
-        return _random((type(part).__name__, *values))
+        return random_residue((type(part).__name__, *values))
 
     def _cases(self, part: sp.Piecewise) -> int:
         left, total = 1, 0
@@ -80,6 +80,6 @@ class Residues:
 
 
 @lru_cache(maxsize=1 << 14)
-def _random(key: object) -> int:
+def random_residue(key: object) -> int:
     """The same number for the same key."""
     return random.Random(repr(key)).randrange(1, PRIME)
