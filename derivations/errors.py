@@ -32,8 +32,8 @@ def readable(message: str) -> str:
     """
     message = re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s*\n\s*", " ", message))
     message = re.sub(r"\d{60,}", lambda found: f"{found[0][:5]}…{found[0][-3:]} ({len(found[0])} digits)", message)
-    # a parameter has the name that it was given
-    message = re.sub(r"(?<![\w.'\"`\\])(?<!parameter )varepsilon(?!\w)", "epsilon", message)
+    # a parameter has the name that it was given, the small one that of the text's eps
+    message = re.sub(r"(?<![\w.'\"`\\])(?<!(?<!small )parameter )varepsilon(?!\w)", "epsilon", message)
     return re.sub(r"(?<![\w.'\"`/\\])_(?=[^\W\d_])", "", message)
 
 
