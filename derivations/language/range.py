@@ -22,13 +22,21 @@ def fixes(program: Program, power: int) -> bool:
     r"""Whether the average of the new state's power is a number whatever the layer adds, seen from the statement of its norm."""
     scalars = {s.symbol: s for s in program.statements if isinstance(s, Mean) and not s.pair}
     neurons = {s.symbol for s in program.statements} - set(scalars) | {state}
-    shift, rest = sp.together(program.update**power), sp.S.Zero
-    scale, body = shift.as_independent(*neurons, as_Add=False)
+
+    def parts(summand: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
+        # an average keeps the factors that all neurons share: one of an earlier norm is in the norm's own summand, and taken out here
+        return sp.together(summand).as_independent(*neurons, as_Add=False)
+
+    rest = sp.S.Zero
+    scale, body = parts(program.update**power)
     if power == 1:
         rest, body = sp.expand(body).as_independent(*neurons, as_Add=True)
     for symbol, s in scalars.items():
-        if s.over == program.neurons and s.power == 1 and sp.expand(s.body - body) == 0:
-            return bool(sp.cancel(scale * (symbol + rest)).is_number)
+        if s.over != program.neurons or s.power != 1:
+            continue
+        own, summand = parts(s.body)
+        if sp.expand(summand - body) == 0:
+            return bool(sp.cancel(scale * (symbol / own + rest)).is_number)
     return False
 
 

@@ -76,13 +76,7 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
-    if closure.fixed and recipe.coordinates > closure.rank:
-        raise ValueError(
-            f"the Gram matrix of {recipe.coordinates} inputs and positions has rank {closure.rank} at most at width {recipe.width}, and steps of "
-            f"paths on a sphere leave such matrices; take a width above {recipe.coordinates}, or fewer inputs"
-        )
-    # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
-    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
+    return [neurons, matrix]
 
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:

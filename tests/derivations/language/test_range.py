@@ -79,6 +79,20 @@ def test_networks_are_compared_behind_the_projection():
         validate(before, quick=True)
 
 
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_norm_behind_another_one_fixes_its_average_by_itself(power):
+    """The factor of the first norm stands in what the second reads: no third is put behind them."""
+    norm = {1: centred, 2: rms_norm}[power]
+
+    def two(x):
+        y = norm(x + epsilon * A(x))
+        return norm(y + epsilon * B(relu(y)))
+
+    layer = derive(Network(two, width=3)).moments.layer
+    assert layer.fixed_powers.get(power) == {1: 0, 2: 1}[power]
+    assert not layer.is_projected
+
+
 def test_a_map_that_is_no_projection_is_refused():
     with pytest.raises(DerivationError, match="ε = 0"):
         derive(Network(lambda x: relu(rms_norm(x)) + epsilon * A(x), width=3))
