@@ -23,20 +23,18 @@ def fixes(program: Program, power: int) -> bool:
     scalars = {s.symbol: s for s in program.statements if isinstance(s, Mean) and not s.pair}
     neurons = {s.symbol for s in program.statements} - set(scalars) | {state}
 
-    def parts(summand: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-        # an average keeps the factors that all neurons share: one of an earlier norm is in the norm's own summand, and taken out here
-        return sp.together(summand).as_independent(*neurons, as_Add=False)
+    def parts(summand: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+        # factors and, in first powers, summands that all neurons share stay outside an average; those of an earlier norm stand in both
+        scale, body = sp.together(summand).as_independent(*neurons, as_Add=False)
+        return (scale, *(sp.expand(body).as_independent(*neurons, as_Add=True) if power == 1 else (sp.S.Zero, body)))
 
-    rest = sp.S.Zero
-    scale, body = parts(program.update**power)
-    if power == 1:
-        rest, body = sp.expand(body).as_independent(*neurons, as_Add=True)
+    scale, rest, body = parts(program.update**power)
     for symbol, s in scalars.items():
         if s.over != program.neurons or s.power != 1:
             continue
-        own, summand = parts(s.body)
+        own, shared, summand = parts(s.body)
         if sp.expand(summand - body) == 0:
-            return bool(sp.cancel(scale * (symbol / own + rest)).is_number)
+            return bool(sp.cancel(scale * (symbol / own - shared + rest)).is_number)
     return False
 
 
