@@ -27,18 +27,40 @@ POINTS = tuple(
 )
 
 
+#: In place of a value that is real, and too large or too small to be worked with.
+UNKNOWN = sp.oo
 _KINKS = (sp.Max, sp.Min, sp.Abs, sp.sign, sp.Heaviside, sp.Piecewise)
+_PARTIAL = (sp.log, sp.asin, sp.acos, sp.acosh, sp.atanh)
 # what SymPy raises on formulas that make no sense, e.g. when a comparison meets nan inside an assumption
 _FAILURES = (ArithmeticError, ValueError, TypeError, NotImplementedError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the formula: the expression, its values at the points, its degree in powers of the variable."""
+    """A part of the formula.
+
+    Attributes
+    ----------
+    expr : Expr
+        What SymPy makes of it, which may have values where the text has none: it cancels.
+    values : tuple of Expr
+        The values of the text at the points, ``nan`` where it has none and ``UNKNOWN`` where they are of no moderate size; one for all points
+        where the text has no variable.
+    degree : Expr
+        In powers of the variable.
+    asked : frozenset of Expr
+        Parts of the expressions so far that have no value somewhere, as roots and quotients.
+    """
 
     expr: sp.Expr
     values: tuple[sp.Expr, ...]
     degree: sp.Expr = sp.S.Zero
+    asked: frozenset[sp.Expr] = frozenset()
+
+    @property
+    def constant(self) -> sp.Expr:
+        """The value of a part from which the variable has cancelled, as from x/x, which has none at a single point."""
+        return self.expr if self.expr.is_Rational else next(v for v in self.values if v not in (sp.nan, UNKNOWN))
 
 
 def number(node: ast.Constant, text: str) -> Term:
@@ -64,7 +86,7 @@ def power(node: ast.expr, base: Term, exponent: Term) -> Term:
                 "write its cases with where",
             )
         return combine(node, operator.pow, base, exponent)
-    size = sp.ceiling(abs(exponent.values[0]))
+    size = sp.ceiling(abs(exponent.constant))
     # the power of a rational number multiplies its digits, that of a formula its degree
     bits = size * _bits(base.expr) if base.expr.is_Rational else sp.S.Zero
     degree = max(sp.S.One, size) * base.degree
@@ -86,14 +108,17 @@ def combine(
     *terms: Term,
     degree: sp.Expr | None = None,
     partial: bool = False,
+    asks: sp.Expr = sp.S.One,
 ) -> Term:
     """Apply a function to terms: first to their values, and only if that makes sense to their expressions.
 
-    A ``partial`` function may have a value where one of its arguments has none, as a choice between two branches.
+    A ``partial`` function may have a value where one of its arguments has none, as a choice between two branches. What it ``asks`` must have a
+    value too, and may cancel at once.
     """
-    rows = zip(*(term.values for term in terms), strict=True) if terms else ((),) * len(POINTS)
-    values = tuple(sp.nan if not partial and sp.nan in row else _value(build, row) for row in rows)
-    if all(value is sp.nan for value in values):
+    count = max((len(term.values) for term in terms), default=1)
+    rows = zip(*(term.values * (count // len(term.values)) for term in terms), strict=True) if terms else ((),)
+    values = tuple(value_of(build, row, partial) for row in rows)
+    if all(value in (sp.nan, UNKNOWN) for value in values):
         refuse(
             f"{shorten(ast.unparse(node))} is at every point tried complex, infinite, or not between 1e-100 and 1e100 in size",
             "write a formula with real values of moderate size",
@@ -109,20 +134,37 @@ def combine(
         refuse(f"{shorten(ast.unparse(node))} is too large when written out", "nest fewer functions")
     if any(_bits(part) > MAX_BITS for part in parts if part.is_Rational):
         refuse("an exact number has too many digits", f"keep numbers within {MAX_BITS} bits")
-    # a rational constant stays exact, so that a power of it is a power with an exact exponent; and where the variable
-    # has cancelled, as in x/x, the constant is defined at every point
-    if not expr.has(state):
-        constant = expr if expr.is_Rational else next(value for value in values if value is not sp.nan)
-        values = (constant,) * len(POINTS)
-    return Term(expr, values, max((term.degree for term in terms), default=sp.S.Zero) if degree is None else degree)
+    if expr.is_Rational:  # stays exact, so that a power of it is a power with an exact exponent
+        values = tuple(value if value in (sp.nan, UNKNOWN) else expr for value in values)
+    inside = (*parts, *sp.preorder_traversal(asks))
+    asked = frozenset(part for part in inside if is_partial(part)).union(*(term.asked for term in terms))
+    return Term(
+        expr, values, max((term.degree for term in terms), default=sp.S.Zero) if degree is None else degree, asked
+    )
 
 
-def _value(build: Callable[..., sp.Expr], arguments: tuple[sp.Expr, ...]) -> sp.Expr:
-    """A value as a real number of moderate size, or ``nan``."""
+def is_partial(part: sp.Expr) -> bool:
+    """Whether a node, without what is inside of it, may have no value on an interval."""
+    if part.is_Pow:
+        total = part.base.is_positive if part.base.is_number else part.exp.is_Integer and part.exp >= 0
+        return not total and part.has(state)
+    return isinstance(part, _PARTIAL) and part.has(state)
+
+
+def value_of(build: Callable[..., sp.Expr], arguments: tuple[sp.Expr, ...], partial: bool = False) -> sp.Expr:
+    """A value as a real number of moderate size, ``UNKNOWN``, or ``nan``."""
+    if not partial and sp.nan in arguments:
+        return sp.nan
+    if not partial and UNKNOWN in arguments:
+        return UNKNOWN
     try:
         value = sp.N(build(*arguments), 30)  # never an exact integer, with which 2**(10**99) would be worked out
     except _FAILURES:
-        return sp.nan
+        return sp.nan if sp.nan in arguments else UNKNOWN
     if value.is_zero:
         return sp.S.Zero
-    return value if value.is_Float and value.is_finite and 1 / _HUGE <= abs(value) <= _HUGE else sp.nan
+    if value in (sp.oo, -sp.oo):  # beyond the largest exponent
+        return UNKNOWN
+    if not value.is_Float or value.is_finite is False:
+        return sp.nan
+    return value if 1 / _HUGE <= abs(value) <= _HUGE else UNKNOWN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import sympy as sp
 
@@ -13,8 +13,9 @@ from derivations.calculus.size import factored
 from derivations.decimals import exact_decimals
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError, NoClosedForm
-from derivations.piecewise import Analysis, Point, analyse, pieces, singularities
-from derivations.piecewise.solving import WINDOW
+from derivations.piecewise import Piece, Point, analyse, between, merged, pieces, singularities
+from derivations.piecewise.cuts import cut, is_zero_function
+from derivations.piecewise.solving import WINDOW, nearest_zero
 
 
 def coefficients(process: Diffusion) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
@@ -84,6 +85,10 @@ def zeros_between(process: Diffusion, low: sp.Expr, high: sp.Expr, inside: sp.Ex
     x, _, a = coefficients(process)
     try:
         cuts = _cuts(process, inside)
+        if not a.free_symbols - {x}:
+            cuts |= {zero.value for zero in analyse(factored(a), x).zeros} - {
+                z.value for z in crossed_zeros(process, inside)
+            }
     except (DerivationError, TypeError):  # the sign of a parameter
         if not a.free_symbols - {x}:
             raise
@@ -92,18 +97,24 @@ def zeros_between(process: Diffusion, low: sp.Expr, high: sp.Expr, inside: sp.Ex
 
 
 def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
-    """Points that the process does not cross."""
+    """The nearest points that the process does not cross, on both sides of one, and others beyond them."""
     x, _, a = coefficients(process)
     if a.free_symbols - {x}:
         return _cuts_with_parameters(process, inside)
-    found = _analysed(a, x, inside)
+    found = _around(a, x, inside)
     crossed = [zero.value for zero in crossed_zeros(process, inside)]
     outermost = set() if found.complete else {*crossed[:1], *crossed[-1:]}  # beyond them others are not listed
-    return (
-        ({zero.value for zero in found.vanishing_sides} - set(crossed))
-        | outermost
-        | {e for pair in found.vanishing for e in pair}
-    )
+    near = {
+        zero
+        for cell in found.cells
+        if not is_zero_function(cell.expr)
+        for start in (inside, *crossed)
+        if start in (cell.left, cell.right) or between(start, cell.left, cell.right)
+        for end in {cell.left, cell.right} - {start}
+        if (zero := nearest_zero(cell.expr, x, start, end)) is not None
+    }
+    vanishing = {end for cell in merged(found.cells) if is_zero_function(cell.expr) for end in (cell.left, cell.right)}
+    return ({zero.value for zero in found.vanishing_sides} - set(crossed)) | outermost | near | vanishing
 
 
 @means_are_numbers
@@ -137,28 +148,41 @@ def _within(listed: Sequence[Point], shift: sp.Expr) -> bool:
     return bool(abs(shift) <= min(farthest, WINDOW / 2))
 
 
-def _analysed(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> Analysis:
-    """Of the noise, around a point where only a window of infinitely many zeros is listed."""
-    a = factored(a)
-    found = analyse(a, x)
-    shift = sp.floor(inside)
-    if found.complete or _within(found.vanishing_sides, shift):
-        return found
-    moved = analyse(a.subs(x, x + shift), x)
+@dataclass(frozen=True)
+class _Around:
+    """The noise around a point: smooth formulas on cells, and the points between these; of endlessly many those in a window around the point.
 
-    def back(points: tuple[Point, ...]) -> tuple[Point, ...]:
-        return tuple(Point(p.value + shift, p.orders, p.limits) for p in points)
+    Zeros inside of cells, where the noise is smooth, are not among them: the process crosses none.
+    """
 
-    vanishing = tuple((left + shift, right + shift) for left, right in moved.vanishing)
-    return replace(
-        moved,
-        expr=a,
-        vanishing=vanishing,
-        zeros=back(moved.zeros),
-        poles=back(moved.poles),
-        kinks=back(moved.kinks),
-        jumps=back(moved.jumps),
+    cells: tuple[Piece, ...]
+    zeros: tuple[Point, ...]
+    poles: tuple[Point, ...]
+    jumps: tuple[Point, ...]
+    complete: bool
+
+    @property
+    def vanishing_sides(self) -> list[Point]:
+        """The points at which the noise tends to 0 from one side at least, in increasing order."""
+        return sorted((*self.zeros, *(p for p in (*self.jumps, *self.poles) if sp.S.Zero in p.limits)), key=float)
+
+
+def _around(a: sp.Expr, x: sp.Symbol, inside: sp.Expr) -> _Around:
+    a, shift = factored(a), sp.floor(inside)
+    found = cut(a, x)
+    complete = not (found.reason or found.sorter.doubt)
+    if complete or _within((*found.sorter.zeros, *found.sorter.jumps, *found.sorter.poles), shift):
+        shift = sp.S.Zero
+    else:
+        found = cut(a.subs(x, x + shift), x)
+    back = (
+        [Piece(c.left + shift, c.right + shift, c.expr.subs(x, x - shift)) for c in found.cells]
+        if shift
+        else found.cells
     )
+    lists = (found.sorter.zeros, found.sorter.poles, found.sorter.jumps)
+    zeros, poles, jumps = (tuple(Point(p.value + shift, p.orders, p.limits) for p in points) for points in lists)
+    return _Around(tuple(back), zeros, poles, jumps, complete)
 
 
 @means_are_numbers
@@ -192,7 +216,7 @@ def crossed_zeros(process: Diffusion, inside: sp.Expr | float = 0) -> tuple[Poin
     low, high = process.domain.inf, process.domain.sup
     zeros = [
         zero
-        for zero in _analysed(a, x, inside).vanishing_sides
+        for zero in _around(a, x, inside).vanishing_sides
         if low < zero.value < high and all(order is not None and order < 1 for order in zero.orders)
     ]
     if not zeros or mu == 0:
@@ -220,7 +244,7 @@ def crossed_jumps(process: Diffusion, inside: sp.Expr | float) -> tuple[Point, .
     [(1, 4)]
     """
     x, _, a = coefficients(process)
-    found = _analysed(a, x, exact_decimals(inside))
+    found = _around(a, x, exact_decimals(inside))
     low, high = moving_interval(process, inside)
     points = [p for p in (*found.jumps, *found.poles) if low < p.value < high and sp.S.Zero not in p.limits]
     for pole in sorted(points, key=lambda p: abs(float(p) - float(inside))):

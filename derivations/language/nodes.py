@@ -207,9 +207,12 @@ class PositionMatrix(Node):
         return True if all(entry.is_extended_nonnegative for entry in body) else None
 
     def _sympystr(self, printer: Printer) -> str:
-        return f"positions({printer._print(self.shown(*sp.symbols('alpha beta')))})"
+        given = self.args[0]
+        entries = self.shown(*sp.symbols("here there")) if isinstance(given, sp.Lambda) else given.tolist()
+        return f"position_matrix({printer._print(entries)})"
 
-    _latex = _sympystr
+    def _latex(self, printer: Printer) -> str:
+        return str(printer._print(self.shown(*sp.symbols("alpha beta"))))
 
 
 class Factor(Node):

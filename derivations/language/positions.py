@@ -8,8 +8,10 @@ from typing import cast
 import sympy as sp
 
 from derivations.decimals import exact_decimals
-from derivations.errors import DerivationError, require, unknown
+from derivations.errors import DerivationError, require, shown, unknown
 from derivations.language.nodes import (
+    Applied,
+    Node,
     Other,
     OverPositions,
     PositionMatrix,
@@ -20,9 +22,11 @@ from derivations.language.nodes import (
     normalised_sum,
 )
 from derivations.language.weights import Weights
-from derivations.symbols import width
+from derivations.piecewise.cases import outermost
+from derivations.symbols import state, width
 
-_HERE, _THERE = sp.symbols("alpha beta", integer=True, nonnegative=True, cls=sp.Dummy)
+#: This place and the other one, in a function of two places.
+PLACES = sp.symbols("alpha beta", integer=True, nonnegative=True, cls=sp.Dummy)
 
 _LARGEST_HEAD = 4096  # each pair of neurons has a frequency
 _MOST_HEADS = 1000  # each has matrices of its own
@@ -67,14 +71,19 @@ def position_matrix(entries: object) -> PositionMatrix:
     if isinstance(entries, Callable):  # type: ignore[arg-type]
         function: Callable[..., object] = entries  # type: ignore[assignment]
         try:
-            entry = function(_HERE, _THERE)
+            entry = function(*PLACES)
         except TypeError as error:
             raise DerivationError(
                 f"a matrix over positions is a function of two places, which are symbols, and it failed: {error}; say a condition with Piecewise, or "
                 "give the matrix itself"
             ) from error
         body = body_of(entry, "an entry of a matrix over positions is")
-        return PositionMatrix(sp.Lambda((_HERE, _THERE), body))
+        if body.has(Node, state):
+            raise DerivationError(
+                f"a matrix over positions holds numbers or a function of two places, got {shown(entry)}; one that is drawn, or that depends on the "
+                "state, is not in the language"
+            )
+        return PositionMatrix(sp.Lambda(PLACES, body))
     try:
         matrix = sp.ImmutableMatrix(entries).applyfunc(exact_decimals)
     except (TypeError, ValueError) as error:
@@ -210,7 +219,7 @@ def attention(
     keys: sp.Expr,
     values: sp.Expr,
     kind: str = "softmax",
-    scale: str = "sqrt",
+    scale: object = "sqrt",
     mask: sp.Expr = sp.S.One,
 ) -> sp.Expr:
     r"""Attention :math:`\sum_\beta A_{\alpha\beta}\,v^\beta` with scores :math:`Y_{\alpha\beta} = k^{-1/2}\sum_j q_j^\alpha k_j^\beta`.
@@ -221,15 +230,16 @@ def attention(
         Matrices applied, such as ``Q(x)``; queries and keys have the same number of neurons.
     kind : {"softmax", "linear"}
         Whether A is the softmax of the scores, or the scores.
-    scale : {"sqrt", "linear"}
-        Scores divided by :math:`\sqrt k` or by k, the number of neurons of the keys.
+    scale : {"sqrt", "linear"}, number or Expr
+        Scores divided by :math:`\sqrt k` or by k, the number of neurons of the keys; or what the sum over the neurons is multiplied by, as
+        PyTorch has it: 1/8 is "sqrt" for 64 keys, and ``1 / symbols.width`` is "linear" for as many as the width.
     mask : Expr, or nested sequence
         Such as :data:`causal`, or ``[[1, 0], [1, 1]]``.
 
     Raises
     ------
     DerivationError
-        For another word.
+        For another word, or a number where that of the keys is not known.
 
     Examples
     --------
@@ -241,14 +251,40 @@ def attention(
     """
     if kind not in KINDS:
         raise DerivationError(unknown("kind of attention", kind, KINDS))
-    if scale not in SCALES:
-        raise DerivationError(unknown("scale of scores", scale, SCALES))
     queries, keys, values = map(exact_decimals, (queries, keys, values))
     for name, body in (("queries", queries), ("keys", keys), ("values", values)):
         require(name, body, sp.Expr, "an expression in the state x")
-    scores = SCALES[scale](queries * other(keys))
+    scores = _scores(queries, keys, scale)
     weights = softmax(scores, mask) if kind == "softmax" else _as_mask(mask) * scores
     return over_positions(weights * other(values))
+
+
+def _scores(queries: sp.Expr, keys: sp.Expr, scale: object) -> sp.Expr:
+    """The sum over the neurons of queries and keys, divided as a word says or multiplied by a number."""
+    product = queries * other(keys)
+    if isinstance(scale, str):
+        if scale not in SCALES:
+            raise DerivationError(unknown("scale of scores", scale, SCALES))
+        return SCALES[scale](product)
+    factor = exact_decimals(scale)
+    if (
+        not isinstance(factor, sp.Expr)
+        or factor.is_real is False
+        or factor.is_finite is False
+        or isinstance(scale, bool)
+    ):
+        raise DerivationError(
+            f"the scale of scores is {' or '.join(map(repr, SCALES))}, or a number, got {shown(scale)}"
+        )
+    turned = {node.body for node in outermost(queries) if isinstance(node, Rotary)}
+    neurons = {node.weights.out for node in outermost(turned.pop() if turned else queries) if type(node) is Applied}
+    if len(neurons) != 1:
+        raise DerivationError(
+            f"scores are multiplied by the number {factor} where it is known how many neurons are summed: queries that a matrix puts out, such as "
+            "Q(x, out=64); for others take scale='sqrt' and multiply the queries"
+        )
+    (count,) = neurons
+    return average(product) if factor * count == 1 else factor * sp.sqrt(count) * normalised_sum(product)
 
 
 def self_attention(
@@ -256,7 +292,7 @@ def self_attention(
     heads: int = 1,
     size: object = width,
     kind: str = "softmax",
-    scale: str = "sqrt",
+    scale: object = "sqrt",
     mask: sp.Expr = sp.S.One,
     names: Sequence[str] = ("Q", "K", "V", "O"),
 ) -> sp.Expr:

@@ -15,8 +15,10 @@ from derivations.activations.text import COMPARISONS, OPERATORS, parse_activatio
 from derivations.activations.words import IMPOSSIBLE, MODULES, WORDS, find, key, spellings
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, shown, unknown
+from derivations.language.elsewhere import ELSEWHERE
 from derivations.language.nodes import Node, average, normalised_sum
 from derivations.language.positions import (
+    PLACES,
     attention,
     causal,
     mixed,
@@ -56,13 +58,11 @@ _WORDS: dict[str, Callable[..., sp.Expr]] = {
         attention, self_attention, rotary, rotary_frequencies, mixture_of_experts,
     )
 }  # fmt: skip
-#: What others call words of the language.
-_SPOKEN = {
-    "mean": "average(x)",
-    "avg": "average(x)",
-    "norm": "sqrt(average(x**2)), the norm over √n",
-    "rmsnorm": "rms_norm(x)",
-}
+#: This place and the other one, where a function of two places is written.
+_PLACES = dict(zip(("here", "there"), PLACES, strict=True))
+_OF_PLACES = (key(position_matrix.__name__), key(mixed.__name__))
+#: Places are whole numbers, so that equality holds on more than single points.
+_WHOLE: dict[type[ast.cmpop], Callable[..., sp.Basic]] = {ast.Eq: sp.Eq, ast.NotEq: sp.Ne}
 _MATRIX = re.compile(r"[A-Z][A-Z0-9_]*")
 _OPTIONS = tuple(word for word in signature(Weights.__new__).parameters if word not in ("cls", "name", "taps"))
 
@@ -73,7 +73,8 @@ def parse_layer(text: str, parameters: Sequence[sp.Symbol] = ()) -> sp.Expr:
     A word in capitals is a matrix, with the options of :class:`~derivations.Weights` as keywords where it first stands:
     ``B(x, out=4*n, variance=1 + t, law=orthogonal)``, ``W(relu(x), filter=(3, 3), padding=zeros)``, ``A(x, row_covariance=[[1, 1/2], [1/2, 1]])``, ``A(x,
     law={4: 9/5})``; ``A.T(body)`` is its transpose. ``average``, ``rms_norm``, ``layer_norm``, ``attention(Q(x), K(x), V(x), mask=causal)``,
-    ``rotary(Q(x), [1, 1/10])``, ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language; any
+    ``rotary(Q(x), [1, 1/10])``, ``mixed([[0, 1], [1, 0]], x)``, ``dropout(body, keep)`` and ``drop_branch(body, keep)`` are those of the language, and
+    ``position_matrix(-abs(here - there))`` is a function of this place and the other one, counted from 0. Any
     name of an activation is applied to its first argument, in any spelling that it has in PyTorch, JAX or Keras. ``eps`` is the small parameter, and
     ``L`` the number of layers in a unit of time, so that ``A(x)/sqrt(L)`` is ``eps*A(x)``; ``n`` is the width and ``t`` the time.
 
@@ -161,6 +162,11 @@ def _chosen(inside: sp.Expr, condition: sp.Basic, outside: sp.Expr) -> sp.Expr:
     return sp.Piecewise((inside, condition), (outside, True)).xreplace({name: node for node, name in names.items()})
 
 
+def _needed(word: Callable[..., sp.Expr]) -> list[str]:
+    """What a word must be given."""
+    return [p.name for p in signature(word).parameters.values() if p.default is p.empty]
+
+
 def _refuse(cause: str, advice: str) -> NoReturn:
     raise UnsafeExpression(f"{cause}; {advice}")
 
@@ -245,7 +251,7 @@ class _Builder(ast.NodeVisitor):
         self.statements.append(ast.unparse(node)[:60])
         if find(function.id) == "where":
             return self._where(node)
-        name, arguments = function.id, [self._value(a, words=False) for a in node.args]
+        name, arguments = function.id, self._arguments(function.id, node.args)
         options = {str(k.arg): self._value(k.value) for k in node.keywords}
         self.statements.pop()
         if _MATRIX.fullmatch(name):
@@ -255,12 +261,12 @@ class _Builder(ast.NodeVisitor):
             _refuse(f"{name}.T is no transpose of a matrix", "write matrices in capitals, such as A.T(body)")
         if key(name) in _WORDS:
             return self._word(_WORDS[key(name)], arguments, options)
+        if instead := ELSEWHERE.get(key(name)):
+            _refuse(f"{name!r} is no word of a layer", instead)
         if find(name) is None and key(name) not in IMPOSSIBLE:
             known = (*(word.__name__ for word in _WORDS.values()), *spellings())
-            instead = _SPOKEN.get(name.lower())
-            hint = f"write {instead}" if instead else f"if it is a matrix, write {name.upper()}"
             cause = unknown("function", name, known)
-            raise UnsafeExpression(cause if "; " in cause else f"{cause}; {hint}")
+            raise UnsafeExpression(cause if "; " in cause else f"{cause}; if it is a matrix, write {name.upper()}")
         if any(isinstance(a, list) for a in (*arguments, *options.values())):
             _refuse(f"{name} is an activation and takes no lists", "write leaky_relu(x, 0.2)")
         if len(arguments) == 1 and not options and find(name) in ACTIVATIONS:
@@ -269,6 +275,18 @@ class _Builder(ast.NodeVisitor):
             return word.formula(*arguments)
         given = ["x", *map(str, arguments[1:]), *(f"{word}={value}" for word, value in options.items())]
         return parse_activation(f"{name}({', '.join(given)})")(arguments[0])
+
+    def _arguments(self, name: str, nodes: list[ast.expr]) -> list[Any]:
+        """Bodies, then what a word may be given besides; numbers for pairs of positions may be a function of the two places."""
+        needed = len(_needed(_WORDS[key(name)])) if key(name) in _WORDS else len(nodes)
+        outer = self.symbols
+        if key(name) in _OF_PLACES:
+            self.symbols = outer | _PLACES
+        first = self._value(nodes[0], words=False)
+        self.symbols = outer
+        if key(name) in _OF_PLACES and isinstance(first, sp.Expr):
+            first = sp.Lambda(PLACES, first)
+        return [first, *(self._value(node, words=i >= needed) for i, node in enumerate(nodes[1:], 1))]
 
     def _where(self, node: ast.Call) -> sp.Expr:
         """One of two bodies, as a comparison says."""
@@ -280,11 +298,12 @@ class _Builder(ast.NodeVisitor):
         return _chosen(inside, self._condition(condition), outside)
 
     def _condition(self, node: ast.Compare) -> sp.Basic:
-        if any(type(kind) not in COMPARISONS for kind in node.ops):
+        known = COMPARISONS | (_WHOLE if self.symbols.keys() >= _PLACES.keys() else {})
+        if any(type(kind) not in known for kind in node.ops):
             _refuse(f"{ast.unparse(node)[:60]!r} compares at single points", "write <, <=, > or >=")
         sides = [self.visit(side) for side in (node.left, *node.comparators)]
         links = zip(node.ops, sides, sides[1:], strict=False)
-        return sp.And(*(COMPARISONS[type(kind)](low, high) for kind, low, high in links))
+        return sp.And(*(known[type(kind)](low, high) for kind, low, high in links))
 
     def _matrix(self, name: str, arguments: list[Any], options: dict[str, Any]) -> Weights:
         if wrong := next((word for word in options if word not in _OPTIONS), None):
@@ -298,9 +317,11 @@ class _Builder(ast.NodeVisitor):
         return self.matrices[name]
 
     def _word(self, word: Callable[..., sp.Expr], arguments: list[Any], options: dict[str, Any]) -> sp.Expr:
-        name, parameters = word.__name__, signature(word).parameters.values()
-        needed = [p.name for p in parameters if p.default is p.empty]
-        known = [p.name for p in parameters if p.default is not p.empty and p.name != "names"]
+        name, needed = word.__name__, _needed(word)
+        known = [option for option in signature(word).parameters if option not in (*needed, "names")]
+        more = dict(zip(known, arguments[len(needed) :], strict=False))
+        if not more.keys() & options.keys() and len(arguments) <= len(needed) + len(known):
+            arguments, options = arguments[: len(needed)], more | options
         bodies = {option: value for option, value in options.items() if option in needed[len(arguments) :]}
         arguments = [*arguments, *(bodies[option] for option in needed if option in bodies)]
         options = {option: value for option, value in options.items() if option not in bodies}

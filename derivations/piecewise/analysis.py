@@ -6,13 +6,13 @@ of the function from both sides, and between the points the zeros are found (:mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import sympy as sp
 
 from derivations.errors import DerivationError, brief
-from derivations.piecewise.cuts import WIDTH, Point, cut, is_zero_function, side, together
+from derivations.piecewise.cuts import WIDTH, Cut, Point, cut, is_zero_function, side, together
 from derivations.piecewise.interval import IntervalFunction
 from derivations.piecewise.jets import Unsupported, contains_zero, raw
 from derivations.piecewise.solving import zeros
@@ -67,7 +67,6 @@ class Analysis:
     variable: sp.Symbol
     pieces: tuple[Piece, ...]
     intervals: tuple[tuple[sp.Expr, sp.Expr], ...]
-    zeros: tuple[Point, ...]
     poles: tuple[Point, ...]
     removable: tuple[Point, ...]
     kinks: tuple[Point, ...]
@@ -75,7 +74,31 @@ class Analysis:
     vanishing: tuple[tuple[sp.Expr, sp.Expr], ...]
     parity: str | None
     reaches: bool
-    reason: str
+    parts: Cut = field(repr=False, compare=False)
+
+    @cached_property
+    def _inside(self) -> tuple[list[Point], str]:
+        """The zeros inside of the pieces, which take longest to find, and why there may be others."""
+        found, doubt = [], ""
+        for cell in self.pieces:
+            if is_zero_function(cell.expr):
+                continue
+            inside = zeros(cell.expr, self.variable, cell.left, cell.right)
+            doubt = doubt or inside.doubt
+            for root in inside.zeros:
+                order = _order_inside(cell.expr, self.variable, root)
+                found.append(Point(root, (order, order), (sp.S.Zero, sp.S.Zero)))
+        return found, doubt
+
+    @cached_property
+    def zeros(self) -> tuple[Point, ...]:
+        """In increasing order, found when they are asked for."""
+        return _sorted([*self.parts.sorter.zeros, *self._inside[0]])
+
+    @cached_property
+    def reason(self) -> str:
+        """Why there may be points that are not listed; "" if these are all."""
+        return self.parts.reason or self._inside[1] or self.parts.sorter.doubt
 
     @property
     def complete(self) -> bool:
@@ -183,21 +206,11 @@ def analyse(expr: sp.Expr, variable: sp.Symbol) -> Analysis:
     ([0], ((-oo, 0),), 1)
     """
     parts = cut(sp.sympify(expr), variable)
-    reason, found = parts.reason, list(parts.sorter.zeros)
-    for cell in parts.cells:
-        if is_zero_function(cell.expr):
-            continue
-        inside = zeros(cell.expr, variable, cell.left, cell.right)
-        reason = reason or inside.doubt
-        for root in inside.zeros:
-            order = _order_inside(cell.expr, variable, root)
-            found.append(Point(root, (order, order), (sp.S.Zero, sp.S.Zero)))
     return Analysis(
         expr=parts.sorter.expr,
         variable=variable,
         pieces=tuple(parts.cells),
         intervals=_joined(parts.cells, parts.sorter.cuts),
-        zeros=_sorted(found),
         poles=_sorted(parts.sorter.poles),
         removable=_sorted(parts.sorter.removable),
         kinks=_sorted(parts.sorter.kinks),
@@ -205,7 +218,7 @@ def analyse(expr: sp.Expr, variable: sp.Symbol) -> Analysis:
         vanishing=tuple((p.left, p.right) for p in merged(parts.cells) if is_zero_function(p.expr)),
         parity=_parity(parts.cells, variable) if parts.reaches else None,
         reaches=parts.reaches,
-        reason=reason or parts.sorter.doubt,
+        parts=parts,
     )
 
 

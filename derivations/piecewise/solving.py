@@ -6,6 +6,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 import sympy as sp
+from sympy.functions.elementary.trigonometric import TrigonometricFunction
 
 from derivations.piecewise.exact import ODD, exact_zeros
 from derivations.piecewise.expansion import expansion_at, plain
@@ -14,7 +15,7 @@ from derivations.piecewise.isolate import OPERATIONS, Found, isolated_zeros
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.terms import Unknown, is_zero
 
-__all__ = ["Found", "between", "is_defined", "rational_between", "singular_points", "zeros"]
+__all__ = ["Found", "between", "is_defined", "nearest_zero", "rational_between", "singular_points", "zeros"]
 
 _TOLD = sp.Rational(1, 10**12)  # share of the larger of two numbers, up to which they count as equal
 _SEEN = sp.Rational(1, 10**20)  # and from which thirty digits tell them apart
@@ -72,6 +73,51 @@ def zeros(expr: sp.Expr, x: sp.Symbol, left: sp.Expr = -sp.oo, right: sp.Expr = 
     singular = singular_points(expr, x, left, right).zeros if found and _guards(expr, x) else ()
     kept = [z for z in found if z not in singular or _tends_to_zero(expr, x, z)]
     return Found(tuple(sorted(kept, key=lambda z: z.evalf(30))), doubt)
+
+
+_SHARES = (*(sp.Rational(1, 4**k) for k in (3, 2, 1)), *(1 - sp.Rational(1, 2**k) for k in range(1, 13)))
+
+
+def nearest_zero(expr: sp.Expr, x: sp.Symbol, start: sp.Expr, end: sp.Expr) -> sp.Expr | None:
+    r"""The zero of a smooth formula, strictly between a start and an end, that is nearest to the start; None where none is found.
+
+    Of an oscillating formula with endless zeros :func:`zeros` lists those around 0. So what lies beside the start is looked at by itself, in
+    steps that first grow and then shrink towards a finite end, to which zeros may crowd.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> f = sp.sin(1 / x)
+    >>> [nearest_zero(f, x, sp.Rational(1, 9), end) for end in (sp.S.Zero, sp.oo)], nearest_zero(f, x, sp.S(1), sp.oo)
+    ([1/(3*pi), 1/(2*pi)], None)
+    """
+    if not expr.has(TrigonometricFunction):
+        return _first(expr, x, start, end, end)
+    if abs(start.evalf(15)) > WINDOW / 2:  # zeros are listed around 0
+        shift = sp.floor(start)
+        found = nearest_zero(expr.subs(x, x + shift), x, start - shift, end - shift)
+        return None if found is None else found + shift
+    direction = 1 if _less(start, end) else -1
+    here = start if start.is_Rational else sp.Rational(start.evalf(30))
+    if end.is_infinite:
+        places = [here + direction * sp.Rational(4**k, 64) for k in range(6)]
+    else:
+        room = abs(sp.Rational(end.evalf(30)) - here)
+        places = [here + direction * room * share for share in _SHARES]
+    before = [start, start]  # a zero on the last place is found from the one before it
+    for place in (*places, end):
+        found = _first(expr, x, before[-2], place, end)
+        if found is not None:
+            return found
+        before.append(place)
+    return None
+
+
+def _first(expr: sp.Expr, x: sp.Symbol, start: sp.Expr, stop: sp.Expr, end: sp.Expr) -> sp.Expr | None:
+    """The first zero on the way from a start to a stop that lies towards an end."""
+    if _less(start, end):
+        return next(iter(zeros(expr, x, start, stop).zeros), None)
+    return next(reversed(zeros(expr, x, stop, start).zeros), None)
 
 
 def _tends_to_zero(expr: sp.Expr, x: sp.Symbol, at: sp.Expr) -> bool:

@@ -6,7 +6,6 @@ and rounded once: that is what keeps :math:`t \to 0` and large starts accurate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache, singledispatch
 
 import mpmath
@@ -35,6 +34,7 @@ from numerics.densities import (
     SpreadStart,
     TransformedMixture,
 )
+from numerics.densities.crowded import crowded
 
 
 def compile_law(law: Law | None, *, x0: float | Normal = 1.0, t: float = 1.0) -> FrozenDistribution:
@@ -96,31 +96,13 @@ def _remark(found: tuple[Measure, ...], part: Law) -> str:
     if isinstance(part, FrozenLaw):
         return ""
     if not shown:
-        return "; ".join(said for m in found if m.mass > 0 and not isinstance(m, PointMass) for said in _crowded(m))
+        return crowded(found, lambda end: abs(float(np.spacing(end))) if end else 0.0)
     if not np.isfinite(shown).all():
         return "the law has outgrown doubles: what lies beyond them is a point mass at infinity"
     return (
         f"the law is narrower than doubles resolve: what lies around {', '.join(f'{v:.17g}' for v in shown)} is a point mass at "
         "the nearest double; moments with a closed form are those of the exact law"
     )
-
-
-_BESIDE = 64  # doubles beside an end whose coordinates have few digits
-_CROWDED = 1e-6  # mass there that is said
-
-
-def _crowded(measure: Measure) -> Iterator[str]:
-    """The finite ends, except 0, beside which doubles lie too far apart for a share of the law."""
-    left, right = measure.support
-    for end, inward, mass in ((left, 1, measure.cdf), (right, -1, measure.sf)):
-        if np.isfinite(end) and end != 0:
-            with np.errstate(all="ignore"):
-                share = float(mass(np.array([end + inward * _BESIDE * np.spacing(abs(end))]))[0])
-            if share > _CROWDED:
-                yield (
-                    f"{share:.2g} of the law lies nearer to its end {end:.17g} than doubles resolve: what is asked of single states and "
-                    "quantiles there is that of doubles beside the end"
-                )
 
 
 @singledispatch

@@ -293,6 +293,8 @@ class Chain:
     def run(self, p: Array, t: float, tolerance: float) -> Array:
         """Probabilities of all states after a time t: by as few parts of the time as agree with twice as many, else in steps."""
         up, down = self.rates
+        if not np.isfinite([up, down]).all():
+            raise ValueError("the rates of the chain are not finite: the coefficients are too steep for this grid")
         found = propagated(up, down, p, t)
         for halvings in range(1, _HALVINGS + 1):
             before, found = found, p

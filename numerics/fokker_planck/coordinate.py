@@ -27,6 +27,7 @@ _PANELS = 40_000
 _REST = 1e-6  # share of z that may lie beyond so many panels: less than laws are solved to
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
+_FAINTEST = 1e-290  # squared noise below it loses digits
 _MANY = 20  # points a panel, from which on the inverse is tabulated
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
@@ -166,9 +167,8 @@ class Coordinate:
         end = c.right if direction > 0 else c.left
         powers = [cross.place for cross in c.crossings if not cross.is_jump]
         kinks = [k for k in {*c.kinks, *(d.place for d in c.crossings)} if (k - self.start) * direction > 0]
-        least = (
-            1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
-        )  # closer to the end doubles do not resolve states
+        # closer to the end doubles do not resolve states
+        least = 1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
         edges, length, increments = [self.start], 0.0, [np.inf, np.inf]
         width = 0.25 * float(c.scale(np.array([self.start]))[0])
         stops = False
@@ -186,6 +186,10 @@ class Coordinate:
             if room <= least or abs(here) > _FARTHEST:
                 stops = True
                 break
+            if np.isfinite(end) and c.variance(np.array([here]))[0] < _FAINTEST:
+                raise ValueError(
+                    f"states come within {room:.1g} of the end {c.origin + end:g}, where doubles do not hold the squared noise; take a smaller time"
+                )
             if increments[-1] < 1e-17 * length and increments[-1] < increments[-2]:
                 stops = True
                 break
@@ -333,6 +337,12 @@ class Coordinate:
         """The noise at the edges, where it has a value."""
         with np.errstate(all="ignore"):
             return np.sqrt(np.asarray(self.coefficients.variance(self._table[0]), dtype=float))
+
+    def closest(self, end: float) -> float:
+        """The distance from an end of the state nearest to it that is told apart from it; 0 where the table does not go so far."""
+        c = self.coefficients
+        sides = zip(self.sides, self.range, (c.left, c.right), strict=True)
+        return max((abs(at - last) for side, last, at in sides if side.stops and c.origin + at == end), default=0.0)
 
     @property
     def edges(self) -> Array:

@@ -384,9 +384,10 @@ def solved(
     cells: int = 0,
     order: float = float("nan"),
     ends: tuple[EndBehaviour, ...] = (),
+    remark: str = "",
 ) -> SolvedDistribution:
     """A distribution from its parts, with moments taken from them."""
-    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, cells=cells, order=order, ends=ends)
+    return SolvedDistribution(name, parts, IntegratedMoments(parts), error, remark, cells, order, ends)
 
 
 @dataclass(frozen=True)

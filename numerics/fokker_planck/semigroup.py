@@ -35,7 +35,7 @@ _NODES, _WEIGHTS = _contour(_POINTS)
 
 
 def propagated(up: Array, down: Array, start: Array, time: float) -> Array:
-    """Probabilities after a time.
+    """Probabilities after a time; ``nan`` where resolvents leave the range of doubles, which those of shorter times may not.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def propagated(up: Array, down: Array, start: Array, time: float) -> Array:
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         diagonal = node + time * (up + down)
         *_, solved, failed = zgtsv(below, diagonal, above, start.astype(complex))
-        if failed:
-            raise ValueError("the rates of the chain are not finite: the coefficients are too steep for this grid")
+        if failed or not np.isfinite(solved).all():
+            return np.full(len(start), np.nan)
         if fast:  # rounding of the diagonal loses probability, which the residual by fluxes sees
             flux = np.concatenate([[0.0], above * solved[1:] - below * solved[:-1], [0.0]])
             solved = solved + zgtsv(below, diagonal, above, start - node * solved - np.diff(flux))[3]

@@ -20,6 +20,7 @@ from derivations.laws.behaviour import EndBehaviour, end_behaviour
 from numerics import given
 from numerics.compile import compile_expression
 from numerics.densities.base import Array, Measure
+from numerics.densities.crowded import crowded
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
 from numerics.fokker_planck.coefficients import Coefficients
@@ -132,8 +133,8 @@ def solve_fokker_planck(
 
     Notes
     -----
-    States are doubles: what gathers within a relative 1e-13 or so of an end that is none, such as √π/2, is not resolved from the
-    end, and the error does not know of it.
+    States are doubles: what gathers within a relative 1e-12 of an end other than 0, such as √π/2, is not resolved from the
+    end, and the error does not know of it; ``remark`` says how much of the law does.
 
     Examples
     --------
@@ -277,16 +278,23 @@ class _Problem:
         locations = [float(end.point) for end in self.ends]
         atoms = [PointMass(x, m) if m > 0 else None for x, m in zip(locations, best.ends, strict=True)]
         parts: list[Measure] = [part for part in (atoms[0], measure, atoms[1]) if part is not None]
-        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends)
+        remark = crowded(tuple(parts), coordinate.closest)
+        return solved("solved on a grid", tuple(parts), error, best.grid.size, _order(levels), self.ends, remark)
 
     def _require_numbers(self, coordinate: Coordinate, level: _Level, tol: float) -> None:
-        """Probability at the last state towards an infinite end that is far away is beyond the range of doubles."""
-        edges = (level.density[0], level.density[-1])
-        for end, density, more in zip(self.ends, edges, coordinate.beyond, strict=True):
+        """Probability at the last state towards an infinite end that is far away is beyond the grid, and may be beyond the range of doubles."""
+        z = level.grid.nodes[0]
+        edges = ((0, 1), (-1, -2))
+        for end, (outer, inner), more, side in zip(self.ends, edges, coordinate.beyond, coordinate.sides, strict=True):
             far = end.point.is_infinite and not end.reached and more > _REST * np.sqrt(self.time)
-            if far and density * np.sqrt(self.time) > _BEYOND * tol:
+            # a drift outwards gathers at the edge what would have gone on, within the length over which the energy rises by one
+            before, last = coordinate.backward(z[[inner, outer]])[1]
+            length = min(np.sqrt(self.time), abs(z[outer] - z[inner]) / max(last - before, 1e-300))
+            if far and level.density[outer] * length > _BEYOND * tol:
                 raise ValueError(
                     f"states leave the range of doubles towards {end.point} within the time {self.time:g}; take a smaller time"
+                    if side.stops
+                    else f"more probability goes towards {end.point} than coarse cells show, within the time {self.time:g}; take a smaller time"
                 )
 
     def _refuse_narrow(self, coordinate: Coordinate, grid: Grid) -> None:

@@ -211,6 +211,57 @@ def test_hostile_texts_are_refused_at_once(text):
     assert len(message) < 250  # however long the text was
 
 
+#: Texts that SymPy folds to functions of the whole line, and the part that has no value on an interval, with a point in it.
+CANCELLED = {
+    "3*(x-x)*min(x,x)/relu(x)+1/2": ("3 * (x - x) * min(x, x) / relu(x)", "-1"),
+    "(x-x)/relu(x)": ("(x - x) / relu(x)", "-1"),
+    "max(x,x)/max(x,0)*max(x,0)": ("max(x, x) / max(x, 0)", "-1"),
+    "heaviside(s)/heaviside(s)": ("heaviside(s) / heaviside(s)", "-1"),
+    "1/(1/relu(x-3))": ("1 / relu(x - 3)", "2"),
+    "0*log(x)": ("log(x)", "-1"),
+    "log(x)/log(x)*tanh(x)": ("log(x)", "-1"),
+    "max(x,log(x)-log(x))": ("log(x)", "-1"),
+    "exp(2*log(x))": ("log(x)", "-1"),
+    "sqrt(x)**2": ("sqrt(x)", "-1"),
+    "x**0.5*x**0.5": ("x ** 0.5", "-1"),
+    "0*sqrt((x-1.2)*(x-1.3))": ("sqrt((x - 1.2) * (x - 1.3))", "5/4"),  # a short interval
+    "cos(acos(x))": ("acos(x)", "-2"),
+    "tanh(atanh(x))": ("atanh(x)", "-2"),
+    "0*acosh(x)": ("acosh(x)", "0"),
+    "where(x < 1, 0*log(x), 0)": ("log(x)", "-1"),
+}
+#: Texts of which single points cancel, or nothing that has no value.
+KEPT = {
+    "(x-x)/x": sp.S.Zero,
+    "x**2/x": x,
+    "(x/x)*tanh(x)": sp.tanh(x),
+    "abs(x)/abs(x)": sp.S.One,
+    "sin(x)/sin(x)*x": x,
+    "exp(x)*exp(-x)*x": x,  # too large at some points
+    "sqrt(x**2)": abs(x),
+    "tan(atan(x))": x,
+    "(x-x)**(x-x)*x": x,
+    "0*log(1+x**2)": sp.S.Zero,
+    "where(x > 0, 0*log(x), 0)": sp.S.Zero,  # the branch that is not chosen
+    "exp(log(x)/2)": sp.sqrt(x),  # which has no value there either
+}
+
+
+@pytest.mark.parametrize("text", CANCELLED)
+def test_what_cancels_and_has_no_value_on_an_interval_is_refused(text):
+    part, at = CANCELLED[text]
+    name = "s" if "(s)" in text else "x"
+    with pytest.raises(UnsafeExpression) as refusal:
+        parse_activation(text)
+    said = f"'{part}' is no real number at {name} = {at} and around it, and would cancel from the formula; write its cases with where"
+    assert str(refusal.value) == said
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_cancels_at_single_points_has_its_limits_there(text):
+    assert parse_activation(text).expr == KEPT[text]
+
+
 def test_huge_values_at_a_point_are_not_worked_out_exactly():
     # sign(x) is an exact integer at every point, and 1e99 of them an exact exponent of 2
     start = time.perf_counter()

@@ -1,5 +1,7 @@
 """Ends of a scalar diffusion: Feller's classes with parameters, explosion, stationary laws, exits, the angle."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -279,3 +281,27 @@ def test_the_zeros_beside_a_point_are_found_among_infinitely_many(inside):
     turn = np.floor(inside**3 / np.pi - 0.5)
     expected = np.cbrt((turn + np.array([0.5, 1.5])) * np.pi)
     np.testing.assert_allclose([low, high], expected, rtol=1e-14)
+
+
+CROWDED = (
+    (lambda m, y: m.sin(40 / y), 0.3),  # (1.7e-11, ∞) before
+    (lambda m, y: m.cos(sp.Rational(11, 5) - sp.Rational(17, 5) / y), 0.05),
+    (lambda m, y: m.cos(1 - 27 / m.sin(y)), 1.0),
+    (lambda m, y: m.cos(1 - 27 / m.sin(y)), 2.0),
+    (lambda m, y: m.sin(1 / (y - 1)), 1.09),
+    (lambda m, y: m.sin(y) * m.sin(1 / (y - 5)), 5.07),
+    (lambda m, y: m.sin(1 / (y - 100)), 100.02),
+)
+
+
+@pytest.mark.parametrize(("noise", "inside"), CROWDED, ids=[str(f(sp, x)) + f" {at}" for f, at in CROWDED])
+def test_the_zeros_beside_a_point_are_found_where_others_crowd_elsewhere(noise, inside):
+    """Those closest to 0 or to a pole had been listed, with none beside the point between them."""
+    low, high = (float(end) for end in moving_interval(Diffusion((x,), [0], [[noise(sp, x) ** 2]]), inside))
+    assert low < inside < high
+    between = np.linspace(low, high, 2003)[1:-1]
+    signs = np.sign([float(noise(math, y)) for y in between])
+    assert (signs == signs[0]).all()
+    step = (high - low) * 1e-6
+    for end, way in ((low, -1), (high, 1)):
+        assert float(noise(math, end - way * step)) * signs[0] > 0 > float(noise(math, end + way * step)) * signs[0]
