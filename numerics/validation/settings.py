@@ -64,7 +64,7 @@ def settings_of(
             "compare networks of that"
         )
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
-    if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
+    if layer.fixed_powers:  # where a layer without noise takes it
         start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]
     explosive = d.existence.explodes == "can"
     neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive, fixes_norm=2 in layer.fixed_powers)
