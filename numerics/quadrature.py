@@ -23,9 +23,8 @@ _CROWDED_POINTS, _CROWDED = 40, 12  # where nodes crowd at kinks, and with which
 _WIDEST = 3.75  # panels at the start, in deviations
 _HALVINGS = 7
 _TOLERANCE = 2e-14  # of the integral of the modulus
-_GROWING = 1e-2  # of the integral of the modulus, by which a halving may change it
 _BLOCK = 1 << 20  # values of g at a time
-_UNEVEN = 0.17  # share of a panel by which the panels are moved, so that no pole cancels because of their symmetry
+_UNEVEN = 0.17  # share of a panel by which panels are moved, and cut between kinks, so that no pole cancels because of their symmetry
 _NEAR = (2.0**-20, 2.0**-40)  # distances from a cut, at which what can be integrated shows to shrink
 
 
@@ -227,9 +226,14 @@ def _edges(cuts: Array) -> tuple[Array, NDArray[np.bool_]]:
     even = np.linspace(-_EDGE, _EDGE, int(np.ceil(2 * _EDGE / _WIDEST)) + 1)
     even[1:-1] += _UNEVEN * _WIDEST
     even = np.broadcast_to(even, (*cuts.shape[:-1], even.size))
-    edges = np.concatenate([even, np.clip(cuts, -_EDGE, _EDGE)], axis=-1)
+    cuts = np.clip(np.sort(cuts, axis=-1), -_EDGE, _EDGE)
+    between = cuts[..., :-1] + (0.5 - _UNEVEN) * np.diff(cuts, axis=-1)
+    edges = np.concatenate([even, between, cuts], axis=-1)
     order = np.argsort(edges, axis=-1, kind="stable")
-    is_cut = np.concatenate([np.zeros(even.shape, dtype=bool), np.ones(cuts.shape, dtype=bool)], axis=-1)
+    is_cut = np.concatenate(
+        [np.zeros((*even.shape[:-1], even.shape[-1] + between.shape[-1]), dtype=bool), np.ones(cuts.shape, dtype=bool)],
+        axis=-1,
+    )
     edges, is_cut = (np.take_along_axis(array, order, axis=-1) for array in (edges, is_cut))
     for one, two in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
         is_cut[..., one] |= is_cut[..., two] & (edges[..., one] == edges[..., two])  # an even step at a cut
@@ -300,15 +304,14 @@ def _settled(attempt: Callable[[Rule], Attempt]) -> float:
             first = 1 if crowded else 0  # of a panel between two cuts each half belongs to one
             value, size, far = attempt(Rule(first, crowded))
             for halving in range(first + 1, _HALVINGS + 1):
-                previous, before = value, size
+                previous = value
                 value, size, far = attempt(Rule(halving, crowded))
                 if far > _TOLERANCE * size and np.isfinite(size):
                     raise ValueError(
                         f"a Gaussian mean lies beyond {_EDGE} deviations, or there is none: the integrand grows too fast; "
                         "take out its exponential growth, which moves the mean of the Gaussian"
                     )
-                # without a mean the modulus grows on, though what cancels may stand still
-                if abs(value - previous) <= _TOLERANCE * size and abs(size - before) <= _GROWING * size:
+                if abs(value - previous) <= _TOLERANCE * size:
                     return value
     if not np.isfinite(value):
         raise ValueError(f"a mean came out as {value}: the integrand is not finite up to {_EDGE} deviations")

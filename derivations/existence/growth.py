@@ -8,7 +8,7 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.calculus.far_out import ends, far_out
-from derivations.calculus.finiteness import Condition
+from derivations.calculus.finiteness import Condition, tidy_condition
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation
@@ -115,4 +115,4 @@ def explosion_by_powers(norm: Diffusion) -> Condition | None:
     found = far_out(norm.covariance[0, 0], v)
     if kappa.has(v) or found is None:
         return None
-    return sp.And(sp.Gt(kappa, 1), sp.Gt(found[0], 2))
+    return tidy_condition(sp.And(sp.Gt(kappa, 1), sp.Gt(found[0], 2)))

@@ -18,7 +18,6 @@ _BLOCK = 1 << 13  # points at a time: temporaries stay in the cache
 _FAR = 1e3  # widths from an end beyond which offsets from the centre are the better variable
 _GRID = 2000  # points at which the scale of states is looked at
 _RESOLVED = 1e-6  # how far the scale of the next double may be off
-_NARROW = 1e-5  # of a state: a law of less than this width is left ten digits by differences of states
 
 
 class KernelDensity(ABC):
@@ -301,12 +300,8 @@ class KernelMeasure(Measure):
         return total * self._factor
 
     def central(self, order: int) -> float | None:
-        """From differences of states, where these are small beside the states."""
+        """From differences of states, which have all their digits also where they are small beside the states."""
         if self.apart is None or not self._by_offset:
-            return None
-        with np.errstate(all="ignore"):
-            (here,) = self.back(np.array([self.centre]))
-        if not np.abs(self.apart(np.array([-self.width, self.width]))).max() < _NARROW * abs(here):
             return None
         differences, weights = self._spread
         middle = differences @ weights

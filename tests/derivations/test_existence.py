@@ -194,6 +194,24 @@ def test_parameters_of_an_activation_leave_existence_open():
     assert derive(ResNet(sp.tanh(2 * x), width=1)).existence.exists == "yes"
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: x + epsilon * A(sp.Abs(Weights("B")(x)) ** sp.Rational(3, 2)),
+        lambda x: x + epsilon * A(silu(Weights("B")(x)) * Weights("C")(x)),
+        lambda x: x + epsilon * A(x) * average(x**2),
+        lambda x: x + epsilon * Weights("A", bias_variance=1)(Weights("B")(x) ** 2) - epsilon**2 * x,
+    ],
+    ids=["power", "gate", "average", "bias and decay"],
+)
+def test_superlinear_noise_explodes_from_three_neurons_on_wherever_the_norm_closes(layer):
+    # V = |x|²/n has the drift E f² and the variance 4 V E f²/n: 2Vμ/a = n/2, and ∫ dV/E f² is finite
+    assert [derive(Network(layer, width=k)).existence.explodes for k in (2, 3, 5)] == ["cannot", "can", "can"]
+    any_width = derive(Network(layer, width=width)).existence
+    assert any_width.explodes == "not known"
+    assert any_width.reasons[1].endswith("explodes if n > 2")
+
+
 @pytest.mark.slow
 def test_a_gate_without_closed_form_is_decided_by_powers():
     """The squared norm moves with the mean of a gate under N(0, V), which grows like V²; its scale has the density V^(-3/2)."""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
+from numerics import quadrature
 from numerics.quadrature import expect, expect_pair, gauss_hermite
 
 
@@ -125,3 +126,14 @@ def test_integrable_poles_and_fast_growth_stay():
         expect_pair(lambda x: 1 / (x - 1), np.cos, [[1.0, 0.5], [0.5, 1.0]], [1.0])
     with pytest.raises(ValueError, match="pole at 0 "):
         expect_pair(np.cos, lambda x: 1 / x, [[1.0, 0.5], [0.5, 1.0]], [], [0.0])
+
+
+@pytest.mark.parametrize("power", [0.1, 0.5, 1])
+def test_poles_that_cancel_between_kinks_at_equal_distances_are_refused(monkeypatch, power):
+    # 1/(x |log|^p) with p ≤ 1 has no mean, and 0 stood for it where the kinks lay as far on either side
+    slowly = lambda x: 1 / (x * np.abs(np.log(np.abs(x) / 100)) ** power)  # noqa: E731
+    with pytest.raises(ValueError, match="did not settle"):
+        expect(slowly, kinks=[-0.5, 0.0, 0.5])
+    assert abs(expect(lambda x: np.sign(x) / np.sqrt(np.abs(x)), kinks=[-0.5, 0.0, 0.5])) < 1e-13
+    monkeypatch.setattr(quadrature, "_UNEVEN", 0.0)
+    assert abs(expect(slowly, kinks=[-0.5, 0.0, 0.5])) < 1e-13
