@@ -13,7 +13,9 @@ from scipy import special
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.errors import shown
 from derivations.laws import Normal
+from derivations.steps.surface import surface
 from numerics import given
+from numerics.compile.surface import require_on_surface
 
 Array = NDArray[np.float64]
 Start = ArrayLike | Normal
@@ -108,6 +110,7 @@ class InitialStates:
                 share = f" for {np.count_nonzero(bad)} of {bad.size} samples" if bad.size > 1 else ""
                 raise ValueError(f"x0 must lie in the domain {domain}, got {states[bad].flat[0]}{share}")
         target = (samples, *shape) if per_sample else accepted[states.shape]
+        require_on_surface(limit, np.broadcast_to(states.reshape(target), (*target[:-1], shape[-1])))
         return cls(states.reshape(target), None, per_sample)
 
     def block(self, first: int, count: int, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -123,6 +126,11 @@ class InitialStates:
 def _require_mass_inside(law: Normal, samples: int, limit: Any) -> None:
     """Refuse a start that some of the samples would draw outside the interval in which a scalar diffusion lives."""
     domain = getattr(limit, "domain", None)
+    if surface(limit):
+        raise ValueError(
+            f"a start {law} of independent coordinates lies off the surface that each layer fixes; draw starts, let one layer's norm act on "
+            "them, and give them as an array of shape (samples, states)"
+        )
     if domain is None or len(shape_of(limit)) != 1 or shape_of(limit)[0] != 1:
         return
     mean, deviation = float(law.mean), float(law.variance) ** 0.5

@@ -22,13 +22,19 @@ def fixes(program: Program, power: int) -> bool:
     r"""Whether the average of the new state's power is a number whatever the layer adds, seen from the statement of its norm."""
     scalars = {s.symbol: s for s in program.statements if isinstance(s, Mean) and not s.pair}
     neurons = {s.symbol for s in program.statements} - set(scalars) | {state}
-    shift, rest = sp.together(program.update**power), sp.S.Zero
-    scale, body = shift.as_independent(*neurons, as_Add=False)
-    if power == 1:
-        rest, body = sp.expand(body).as_independent(*neurons, as_Add=True)
+
+    def parts(summand: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+        # factors and, in first powers, summands that all neurons share stay outside an average; those of an earlier norm stand in both
+        scale, body = sp.together(summand).as_independent(*neurons, as_Add=False)
+        return (scale, *(sp.expand(body).as_independent(*neurons, as_Add=True) if power == 1 else (sp.S.Zero, body)))
+
+    scale, rest, body = parts(program.update**power)
     for symbol, s in scalars.items():
-        if s.over == program.neurons and s.power == 1 and sp.expand(s.body - body) == 0:
-            return bool(sp.cancel(scale * (symbol + rest)).is_number)
+        if s.over != program.neurons or s.power != 1:
+            continue
+        own, shared, summand = parts(s.body)
+        if sp.expand(summand - body) == 0:
+            return bool(sp.cancel(scale * (symbol / own - shared + rest)).is_number)
     return False
 
 

@@ -62,11 +62,6 @@ class GramLimit:
     noises: dict[tuple[int, int], sp.Expr] = field(default_factory=dict)
     width: sp.Expr = network_width
 
-    @property
-    def rank(self) -> sp.Expr:
-        """The largest rank that the matrix has: centred neurons add up to 0."""
-        return self.width - int(self.centred)
-
 
 def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLimit:
     r"""The limit of infinite depth of the Gram matrix :math:`V = X^\top X/n`, where it is a diffusion by itself at every width.
@@ -239,16 +234,20 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
     if not any([noise_of(*known[i], *known[j]) for i, j in generic]):  # all: V must close in each
         return GramLimit(Flow(states, drifts), matrix, centred, fixed, width=size)
     noises = LazyCovariance(lambda i, j: noise_of(*known[i], *known[j]), generic if exchangeable else ())
-    if fixed:  # no longer all of a cone
+    rank = size - int(centred or powers.get(1) == 0)  # centred neurons add up to 0
+    if fixed and len(known) == 1:
         bound = fixed[matrix[0, 0]]
-        domain = sp.Interval(-bound, bound) if len(known) == 1 else _slice(matrix, fixed)
-        return GramLimit(Diffusion(states, drifts, noises, domain), matrix, centred, fixed, width=size)
+        process = Diffusion(states, drifts, noises, sp.Interval(-bound, bound))
+        return GramLimit(process, matrix, centred, fixed, width=size)
+    if fixed:  # no longer all of a cone
+        process = GramDiffusion(states, drifts, noises, _slice(matrix, fixed), matrix=matrix.xreplace(fixed), rank=rank)
+        return GramLimit(process, matrix, centred, fixed, width=size)
     places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
     shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
     entries = (
         {} if None in shared.values() else {p: rebuilt_entry(closed(f)) for p, f in shared.items() if f is not None}
     )
-    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix, rank=size - int(centred))
+    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix, rank=rank)
     return GramLimit(process, matrix, centred, fixed, entries, size)
 
 

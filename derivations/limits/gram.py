@@ -87,7 +87,7 @@ class GramDiffusion(Diffusion):
     Parameters
     ----------
     matrix : Matrix, shape (m, m)
-        The symbols of the state.
+        The symbols of the state, and numbers where each layer fixes an entry.
     rank : Expr
         The largest rank that the matrix has: n for n neurons, n - 1 where these are centred. For more inputs it stays singular.
     """
@@ -99,6 +99,11 @@ class GramDiffusion(Diffusion):
     def inputs(self) -> int:
         """M."""
         return int(self.matrix.rows)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Where the states are in the matrix, on and above its diagonal: all places but those that each layer fixes."""
+        return tuple(p for p in upper(self.inputs) if self.matrix[p] in self.states)
 
     @property
     def strength(self) -> sp.Expr:
@@ -121,8 +126,8 @@ class GramDiffusion(Diffusion):
     @property
     def drift_matrix(self) -> sp.ImmutableMatrix:
         """The drift as a symmetric matrix."""
-        table = dict(zip(upper(self.inputs), self.drift, strict=True))
-        return sp.ImmutableMatrix(self.inputs, self.inputs, lambda a, b: table[min(a, b), max(a, b)])
+        table = dict(zip(self.states, self.drift, strict=True))
+        return self.matrix.applyfunc(lambda entry: table.get(entry, sp.S.Zero))
 
     @property
     def factor(self) -> sp.ImmutableMatrix:

@@ -131,7 +131,9 @@ def _limit_of(recipe: Recipe, moments: JointMoments) -> Diffusion | Flow:
         return Flow(states, drifts)
     if manifold is not None:
         settled = matrix.xreplace({matrix[a, a]: manifold.norm for a in range(inputs)})
-        return Diffusion(states, drifts, covariance, _of_norm(settled, states))
+        if len(states) == 1:
+            return Diffusion(states, drifts, covariance, _of_norm(settled, states))
+        return GramDiffusion(states, drifts, covariance, _of_norm(settled, states), matrix=settled)
     return GramDiffusion(states, drifts, covariance, cone(matrix), matrix=matrix)
 
 

@@ -10,10 +10,12 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import kind_of
+from derivations.steps.surface import within_rounding
 from derivations.sums import CoordinateSum
 from numerics.backends import find_backend
 from numerics.compile.centred_sums import centred_sums
 from numerics.compile.expression import compile_expression
+from numerics.compile.surface import back_to_surface
 from numerics.linalg import triangle
 
 #: From states (samples, ...), time and parameters to drift (samples, ..., m, 1) and covariance, broadcastable to (samples, ..., m, m).
@@ -68,6 +70,7 @@ def compile_jax_paths(
         raise ValueError(f"the limit has the parameters {', '.join(left)} left; list them, or derive it with numbers")
     coefficients, shape = _coefficients(limit, names)
     share = _sharing(devices)
+    back = back_to_surface(limit, backend="jax")
 
     @partial(jax.jit, static_argnames=("steps", "samples"))
     def paths(key: Any, x0: Any, values: Any = (), t: Any = 1.0, steps: int = 500, samples: int = 1000) -> Any:
@@ -82,7 +85,7 @@ def compile_jax_paths(
                 + drift * h
                 + jnp.sqrt(h) * jnp.einsum("...ij,...j->...i", triangle(covariance, jnp, safe_sqrt), noise)
             )
-            return moved, None
+            return moved if back is None else back(moved), None
 
         return jax.lax.scan(move, start, jnp.arange(steps))[0]
 
@@ -121,7 +124,7 @@ def _coefficients(limit: Any, names: tuple[sp.Symbol, ...]) -> tuple[Coefficient
 def _(limit: Diffusion, names: tuple[sp.Symbol, ...]) -> tuple[Coefficients, tuple[int, ...]]:
     import jax.numpy as jnp
 
-    size = len(limit.states)
+    limit, size = within_rounding(limit), len(limit.states)
     both = compile_expression((*limit.states, limit.time, *names), (*limit.drift, *limit.covariance), backend="jax")
 
     def at(x: Any, time: Any, values: Sequence[Any]) -> tuple[Any, Any]:

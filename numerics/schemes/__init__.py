@@ -5,7 +5,6 @@ from __future__ import annotations
 from derivations.diffusion import Limit
 from derivations.errors import unknown
 from derivations.limits import CollapseDiffusion, GramDiffusion
-from derivations.limits.gram import upper
 from numerics.schemes.base import Advance, Scheme
 from numerics.schemes.congruence import Congruence
 from numerics.schemes.derivative_free import DerivativeFree
@@ -37,7 +36,7 @@ def usual_scheme(limit: Limit) -> Scheme:
     """The scheme for those who choose none: Euler–Maruyama, but where it would leave the state space or meet a singular start."""
     if isinstance(limit, CollapseDiffusion):
         return LinearForm()
-    if isinstance(limit, GramDiffusion) and limit.inputs > 1 and len(limit.states) == len(upper(limit.inputs)):
+    if isinstance(limit, GramDiffusion) and limit.inputs > 1:
         return GramEuler()
     return EulerMaruyama()
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from derivations.diffusion import Limit
 from derivations.steps.domain import Continued
+from derivations.steps.surface import surface
 from numerics.compile import compile_expression
 
 Array = NDArray[np.float64]
@@ -68,6 +69,14 @@ class Scheme(ABC):
             If two steps of the scheme do not make one, as where there are no steps.
         """
         raise ValueError(f"the scheme {self.name} does not couple two step sizes; use euler_maruyama")
+
+
+def require_no_surface(limit: Limit, scheme: str) -> None:
+    """Refuse a scheme whose steps would leave a diffusion's surface, where its coefficients are wrong."""
+    if equations := surface(limit):
+        raise ValueError(
+            f"the scheme {scheme} does not apply: its steps leave where {equations[0]} = 0, as each layer fixes it; use euler_maruyama"
+        )
 
 
 def kept_inside(continued: Continued | None, advance: Advance) -> Advance:

@@ -13,7 +13,7 @@ from derivations.errors import DerivationError
 from derivations.steps.base import written_out
 from derivations.steps.domain import continued
 from numerics.compile import compile_expression
-from numerics.schemes.base import Advance, Array, Scheme, kept_inside
+from numerics.schemes.base import Advance, Array, Scheme, kept_inside, require_no_surface
 from numerics.schemes.levy import areas
 
 
@@ -45,6 +45,7 @@ class DerivativeFree(Scheme):
 
     def prepare(self, limit: Limit) -> Advance:
         """Compile drift and factor."""
+        require_no_surface(limit, self.name)
         try:
             beyond = continued(limit)
             process = written_out(limit) if beyond is None else beyond.process

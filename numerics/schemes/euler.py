@@ -14,7 +14,9 @@ from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.steps.domain import continued
+from derivations.steps.surface import surface, within_rounding
 from numerics.compile import compile_expression, compile_sums
+from numerics.compile.surface import back_to_surface
 from numerics.linalg import semidefinite_factor
 from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, jitted, kept_inside, samples_last
 
@@ -23,7 +25,8 @@ from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, j
 class EulerMaruyama(Scheme):
     r"""The scheme :math:`X' = X + b(X, t)\,h + \sigma(X, t)\sqrt h\,\xi`, :math:`\xi \sim N(0, I)`, with any :math:`\sigma\sigma^\top = a`.
 
-    It is what a network does with its layers, and has the same orders in the number of steps.
+    It is what a network does with its layers, and has the same orders in the number of steps. Behind a norm each step is taken back to
+    where the diffusion lives, as :func:`numerics.compile.surface.back_to_surface` derives.
     """
 
     name: str = "euler_maruyama"
@@ -34,6 +37,7 @@ class EulerMaruyama(Scheme):
         """Compile drift and covariance."""
         beyond = continued(limit)
         coefficients = compiled_coefficients(limit if beyond is None else beyond.process)
+        back = back_to_surface(limit)
 
         def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             h = duration / steps
@@ -42,6 +46,8 @@ class EulerMaruyama(Scheme):
             for step in range(steps):
                 rng.standard_normal(out=np.moveaxis(noise, 0, -1))
                 coefficients(x, time + step * h, h, noise)
+                if back is not None:
+                    x[:] = back(x)
             return x
 
         return kept_inside(beyond, advance)
@@ -50,6 +56,7 @@ class EulerMaruyama(Scheme):
         """Two fine steps beside one coarse."""
         beyond = continued(limit)
         coefficients = compiled_coefficients(limit if beyond is None else beyond.process)
+        back = back_to_surface(limit)
 
         def couple(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
             fine, coarse, first, second = (samples_last(x) for _ in range(4))
@@ -58,9 +65,13 @@ class EulerMaruyama(Scheme):
                 for noise, at in ((first, now), (second, now + h)):
                     rng.standard_normal(out=np.moveaxis(noise, 0, -1))
                     coefficients(fine, at, h, noise)
+                    if back is not None:
+                        fine[:] = back(fine)
                 first += second
                 first *= np.sqrt(0.5)
                 coefficients(coarse, now, 2 * h, first)
+                if back is not None:
+                    coarse[:] = back(coarse)
             return fine, coarse
 
         return both_inside(beyond, couple)
@@ -69,6 +80,10 @@ class EulerMaruyama(Scheme):
         """One kernel for draws, coefficients and update."""
         from numerics.compile.jit_paths import euler_kernel
 
+        if surface(limit):
+            raise ValueError(
+                'steps behind a norm, which are taken back to it, have no machine-code kernel; use backend="numpy"'
+            )
         beyond = continued(limit)
         return kept_inside(beyond, jitted(euler_kernel(limit if beyond is None else beyond.process)))
 
@@ -89,7 +104,7 @@ def compiled_coefficients(limit: Limit) -> Callable[[Array, float, float, Array]
 
 @_coefficients.register
 def _(limit: Diffusion) -> Callable[[Array, float, float, Array], None]:
-    size = len(limit.states)
+    limit, size = within_rounding(limit), len(limit.states)
     moved = [k for k in range(size) if limit.drift[k] != 0]
     diagonal = limit.covariance.is_diagonal()
     noisy = [k for k in range(size) if limit.covariance[k, k] != 0]

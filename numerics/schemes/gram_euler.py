@@ -36,7 +36,7 @@ class GramEuler(Scheme):
 
     Where that fails, the step is projected back to the cone, and to matrices of the rank that V may have. Where the covariance is of
     another form, as that of a state and its tangent in a ReLU perceptron, the step is :math:`V + hb + \sqrt h\,\sigma\xi` with any square root
-    of it, projected.
+    of it, projected. So it is where a norm fixes the diagonal, which rows and columns are scaled to afterwards.
     """
 
     name: str = "gram_euler"
@@ -45,7 +45,7 @@ class GramEuler(Scheme):
 
     def prepare(self, limit: Limit) -> Advance:
         """Compile the coefficients, and what G is."""
-        if not isinstance(limit, GramDiffusion) or len(limit.states) != len(upper(limit.inputs)):
+        if not isinstance(limit, GramDiffusion):
             raise ValueError(
                 "the scheme steps Gram matrices of a finite number of neurons, as derive(...).gram gives, "
                 f"got {kind_of(limit)} in {', '.join(map(str, limit.states))}"
@@ -53,7 +53,7 @@ class GramEuler(Scheme):
         m, pairs = limit.inputs, upper(limit.inputs)
         rank = int(min(m, limit.rank)) if limit.rank.is_number else m
         factor = semidefinite_factor if rank == m else partial(factor_of_rank, rank=rank)
-        if not has_neurons(limit):
+        if len(limit.pairs) < len(pairs) or not has_neurons(limit):
             return _projected(limit, rank)
         index = {pair: k for k, pair in enumerate(pairs)}
         at = lambda a, b: index[min(a, b), max(a, b)]  # noqa: E731
@@ -70,7 +70,7 @@ class GramEuler(Scheme):
             for k, (a, b) in enumerate(pairs):
                 v[:, a, b] = v[:, b, a] = x[:, k]
             lower = factor(v)
-            _require_rank(v, lower, rank)
+            _require_possible(v, lower, rank)
             for step in range(steps):
                 v = times_transposed(lower, lower)
                 states = [_inside(v, a, b) for a, b in pairs]
@@ -115,28 +115,45 @@ def has_neurons(limit: GramDiffusion) -> bool:
     return True
 
 
-def _require_rank(v: Array, lower: Array, rank: int) -> None:
+def _require_possible(v: Array, lower: Array, rank: int) -> None:
     off = np.abs(v - times_transposed(lower, lower)).max(axis=(1, 2))
-    if rank < v.shape[1] and np.any(off > _SINGULAR * np.abs(v).max(axis=(1, 2))):
-        raise ValueError(
-            f"the start is no Gram matrix of so few neurons, which has rank {rank} at most; start from X^T X/n of states X of the neurons"
+    if np.any(off > _SINGULAR * np.abs(v).max(axis=(1, 2))):
+        few = (
+            f" of so few neurons, which has rank {rank} at most"
+            if rank < v.shape[1]
+            else ": it has a negative eigenvalue"
         )
+        raise ValueError(f"the start is no Gram matrix{few}; start from X^T X/n of states X of the neurons")
 
 
 def _projected(limit: GramDiffusion, rank: int) -> Advance:
-    """Steps of Euler and Maruyama, each followed by the nearest matrix of the cone, and of the rank that it may have."""
-    m, pairs = limit.inputs, upper(limit.inputs)
+    """Steps of Euler and Maruyama, each followed by the nearest matrix of the cone, and of the rank that it may have.
+
+    A diagonal that is fixed is restored by a factor for each row and column. Both are smooth maps to the matrices that V may be and leave these
+    alone, so that steps keep their mean, as :func:`numerics.compile.surface.back_to_surface` derives.
+    """
+    m, pairs = limit.inputs, limit.pairs
     arguments, count = (*limit.states, limit.time), len(pairs)
     drift = compile_expression(arguments, tuple(limit.drift))
     places = [(i, j) for i in range(count) for j in range(i, count)]
     rates = compile_expression(arguments, tuple(limit.entry(i, j) for i, j in places))
+    diagonal = {a: float(limit.matrix[a, a]) for a in range(m) if (a, a) not in pairs}
+    fixed, norms = list(diagonal), np.array(list(diagonal.values()))
+
+    def restored(v: Array) -> Array:
+        v = nearest_semidefinite(v) if rank == m else times_transposed(*2 * [factor_of_rank(v, rank)])
+        scale = np.ones(v.shape[:2])
+        scale[:, fixed] = np.sqrt(norms / v[:, fixed, fixed])
+        return v * scale[:, :, None] * scale[:, None, :]
 
     def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
         h, samples = duration / steps, len(x)
         v, covariance = np.empty((samples, m, m)), np.empty((samples, count, count))
         gone = np.zeros(samples, dtype=bool)  # beyond the range of numbers, where an identity stands in
+        v[:, fixed, fixed] = norms
         for k, (a, b) in enumerate(pairs):
             v[:, a, b] = v[:, b, a] = x[:, k]
+        _require_possible(v, factor_of_rank(v, rank), rank)
         for step in range(steps):
             states = [_inside(v, a, b) for a, b in pairs]
             now = time + step * h
@@ -147,7 +164,7 @@ def _projected(limit: GramDiffusion, rank: int) -> Advance:
                 v[:, a, b] = v[:, b, a] = states[k] + h * velocity + noise[:, k, 0]
             gone |= ~np.isfinite(v).all(axis=(1, 2))
             v[gone] = np.eye(m)
-            v = nearest_semidefinite(v) if rank == m else times_transposed(*2 * [factor_of_rank(v, rank)])
+            v = restored(v)
         return np.where(gone[:, None], np.inf, np.stack([v[:, a, b] for a, b in pairs], axis=1))
 
     return advance

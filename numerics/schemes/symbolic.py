@@ -13,7 +13,7 @@ from derivations.errors import DerivationError
 from derivations.steps.domain import Continued, continued
 from numerics.backends.numba import is_available
 from numerics.compile.steps import compile_step, coupled_kernel, step_kernel
-from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, jitted, kept_inside
+from numerics.schemes.base import Advance, Array, Couple, Scheme, both_inside, jitted, kept_inside, require_no_surface
 
 
 class SymbolicScheme(Scheme):
@@ -77,6 +77,7 @@ class SymbolicScheme(Scheme):
 
 @lru_cache(maxsize=64)
 def _made(scheme: SymbolicScheme, limit: Limit) -> formulas.Step:
+    require_no_surface(limit, scheme.name)
     try:
         step, beyond = scheme.formula(limit), scheme._beyond(limit)
         return step if beyond is None else beyond.step(step)

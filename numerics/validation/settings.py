@@ -64,7 +64,7 @@ def settings_of(
             "compare networks of that"
         )
     start = simulate_network(recipe, depth=0, samples=1, x0=x0)[0]
-    if d.closure is not None and d.closure.fixed:  # where a layer without noise takes it
+    if layer.fixed_powers:  # where a layer without noise takes it
         start = simulate_network(recipe, depth=1, samples=1, x0=start, t=_INSTANT)[0]
     explosive = d.existence.explodes == "can"
     neurons = Setting(recipe, d.limit, d.law, start, *given, explosive=explosive, fixes_norm=2 in layer.fixed_powers)
@@ -76,13 +76,7 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
-    if closure.fixed and recipe.coordinates > closure.rank:
-        raise ValueError(
-            f"the Gram matrix of {recipe.coordinates} inputs and positions has rank {closure.rank} at most at width {recipe.width}, and steps of "
-            f"paths on a sphere leave such matrices; take a width above {recipe.coordinates}, or fewer inputs"
-        )
-    # on a sphere steps of neurons leave it, and of several inputs no longer have the angles that the equation reads
-    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
+    return [neurons, matrix]
 
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:

@@ -6,6 +6,7 @@ import sympy as sp
 
 from derivations import Network, Weights, average, derive, epsilon, layer_norm, relu, rms_norm, symbols
 from derivations.errors import DerivationError
+from derivations.limits.elimination.moments import LayerMoments
 from numerics import validate
 
 A, B = Weights("A"), Weights("B")
@@ -77,6 +78,21 @@ def test_networks_are_compared_behind_the_projection():
     before = derive(Network(rms_norm(symbols.state) + epsilon * branch, width=3))
     with pytest.raises(ValueError, match="say the projection behind the sum"):
         validate(before, quick=True)
+
+
+@pytest.mark.parametrize("name", sorted(PROJECTIONS))
+def test_a_norm_behind_another_one_fixes_its_averages_by_itself(name):
+    """What the first norm takes out stands in what the second reads: no third is put behind them."""
+    norm = PROJECTIONS[name]
+
+    def two(x):
+        y = norm(x + epsilon * A(x))
+        return norm(y + epsilon * B(relu(y)))
+
+    layer = LayerMoments(Network(two, width=3).program(), 1)
+    fixed = {"rms": {2: 1}, "layer": {1: 0, 2: 1}, "centred": {1: 0}, "half": {2: sp.Rational(1, 4)}}[name]
+    assert layer.fixed_powers == fixed
+    assert not layer.is_projected
 
 
 def test_a_map_that_is_no_projection_is_refused():

@@ -99,7 +99,8 @@ def test_what_of_a_derivation_is_validated():
 
 @pytest.mark.slow
 def test_a_norm_at_the_end_starts_on_its_sphere():
-    (gram,) = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    neurons, gram = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    assert type(neurons).__name__ == "Setting"
     assert np.mean(gram.start**2, axis=0) == pytest.approx(np.ones(2))
     assert gram.origin.shape == (1, 1)
     assert abs(gram.origin[0, 0]) < 1
@@ -199,9 +200,12 @@ def test_a_limit_that_few_layers_miss_is_compared_with_deeper_networks():
         assert "differs" in Validation(tuple(equation_of_networks(s, 3))).verdicts
 
 
-def test_more_inputs_than_neurons_on_a_sphere_are_refused():
-    with pytest.raises(ValueError, match="has rank 2 at most at width 2, and steps of paths on a sphere leave"):
-        validate(derive(Network("rms_norm(x + eps*A(relu(B(x))))", width=2, inputs=3)))
+@pytest.mark.slow
+@pytest.mark.parametrize("said", ["rms_norm(x + eps*A(relu(B(x))))", "layer_norm(x + eps*A(tanh(x)))"])
+def test_more_inputs_than_neurons_on_a_sphere_are_compared(said):
+    outcome = validate(derive(Network(said, width=2 if "rms" in said else 3, inputs=3)), quick=True, seed=0)
+    assert outcome, f"\n{outcome}"
+    assert all(row.control_rejected for row in outcome.rows)
 
 
 def test_schemes_for_gram_matrices_refuse_others():
