@@ -108,13 +108,20 @@ def _cuts(process: Diffusion, inside: sp.Expr) -> set[sp.Expr]:
         zero
         for cell in found.cells
         if not is_zero_function(cell.expr)
-        for start in (inside, *crossed)
+        for start in (inside, *crossed, *_edge_towards(inside, cell))
         if start in (cell.left, cell.right) or between(start, cell.left, cell.right)
         for end in {cell.left, cell.right} - {start}
         if (zero := nearest_zero(cell.expr, x, start, end)) is not None
     }
     vanishing = {end for cell in merged(found.cells) if is_zero_function(cell.expr) for end in (cell.left, cell.right)}
     return ({zero.value for zero in found.vanishing_sides} - set(crossed)) | outermost | near | vanishing
+
+
+def _edge_towards(inside: sp.Expr, cell: Piece) -> tuple[sp.Expr, ...]:
+    """Where a process that comes from a point outside of a cell enters it."""
+    if between(inside, cell.left, cell.right):
+        return ()
+    return (cell.left if cell.left >= inside else cell.right,)
 
 
 @means_are_numbers

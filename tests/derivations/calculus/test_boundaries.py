@@ -305,3 +305,26 @@ def test_the_zeros_beside_a_point_are_found_where_others_crowd_elsewhere(noise, 
     step = (high - low) * 1e-6
     for end, way in ((low, -1), (high, 1)):
         assert float(noise(math, end - way * step)) * signs[0] > 0 > float(noise(math, end + way * step)) * signs[0]
+
+
+@pytest.mark.parametrize(
+    ("variance", "inside", "interval"),
+    [
+        (
+            sp.log(abs(x)) ** 2,
+            sp.Rational(1, 2),
+            (-1, 1),
+        ),  # (-∞, 1) before: the other side of the pole was not searched
+        (sp.log(abs(x)) ** 2, -sp.Rational(1, 2), (-1, 1)),
+        ((x**2 - 4) ** 2 / sp.sqrt(abs(x)), sp.S.One, (-2, 2)),
+        (sp.Piecewise((x - 3, x > 1), (x + 5, True)) ** 2, sp.S.Zero, (-5, 3)),
+        (sp.Piecewise((x - 3, x > 1), (x + 5, True)) ** 2, sp.Integer(2), (-5, 3)),
+        (
+            abs(x) ** sp.Rational(1, 3) * abs(x - 1) ** sp.Rational(1, 3) * (x + 2) ** 2 * (x - 5) ** 2,
+            -sp.S.One,
+            (-2, 5),
+        ),
+    ],
+)
+def test_zeros_beyond_what_is_crossed_are_found(variance, inside, interval):
+    assert moving_interval(Diffusion((x,), [0], [[variance]]), inside) == interval
