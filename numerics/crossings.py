@@ -74,7 +74,9 @@ class Crossings:
         return float(self.values.min()), float(self.values.max())
 
 
-def crossings(function: Callable[[float], float], target: float, points: Array, near: float = 1e-6) -> Crossings:
+def crossings(
+    function: Callable[[float], float], target: float, points: Array, near: float = 1e-6, enough: float = 0.0
+) -> Crossings:
     """Where a function takes a value, if it is monotone between neighbouring points, or turns once where it comes near the value.
 
     Parameters
@@ -86,6 +88,8 @@ def crossings(function: Callable[[float], float], target: float, points: Array, 
         In order: those at which the function may turn must be among them.
     near : float
         How far from the target the function may be at a place where it takes it, at least; further away it jumps.
+    enough : float
+        So near to the target no place is sought that is nearer, as where errors of the function are larger.
     """
     seen = {float(x): float(function(float(x))) for x in points}
 
@@ -93,6 +97,10 @@ def crossings(function: Callable[[float], float], target: float, points: Array, 
         if x not in seen:
             seen[x] = float(function(x))
         return seen[x]
+
+    def away(x: float) -> float:
+        found = _there(value(float(x))) - target
+        return found if abs(found) > enough else 0.0
 
     _look_at_edges(value, list(seen), target)
     kept = _known(seen)
@@ -105,7 +113,7 @@ def crossings(function: Callable[[float], float], target: float, points: Array, 
         if (u - target) * (v - target) > 0 or any(a < x < b for x in seen):
             continue
         try:
-            root = float(brentq(lambda x: _there(value(float(x))) - target, a, b, xtol=1e-12, rtol=1e-9))
+            root = float(brentq(away, a, b, xtol=1e-12, rtol=1e-9))
         except ArithmeticError:
             continue  # it does not exist in between
         places = found if abs(value(root) - target) <= max(near, _JUMP * abs(u - v)) else jumps

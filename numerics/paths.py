@@ -150,16 +150,18 @@ def simulate_sde(
         chosen = usual_scheme(limit) if scheme is None else find_scheme(scheme)
         work = samples * sum(grid.steps) * int(np.prod(shape))
         task = _Paths(limit, chosen, shape, start, grid, uses_jit(backend, work, lambda: chosen.jit(limit)))
+        block = _block(samples, int(np.prod(shape)))
         if reduce is not None:
             condensed = last_time(task) if times is None else task
-            block = _block(samples, int(np.prod(shape)))
             several = reductions_of(reduce)
-            *results, lost = reduce_ensemble(
-                condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
-            )
+            with one_thread():  # matrices are small, and blocks share the cores
+                *results, lost = reduce_ensemble(
+                    condensed, (*several, NotFinite()), samples, block, seed, workers, progress, checkpoint
+                )
             warn_of_explosions(lost[0], lost[1], "paths")
             return results[0] if isinstance(reduce, Reduction) else tuple(results)
-        kept = run_ensemble(task, samples, _block(samples, int(np.prod(shape))), seed, workers, progress, checkpoint)
+        with one_thread():
+            kept = run_ensemble(task, samples, block, seed, workers, progress, checkpoint)
         warn_of_explosions(int(np.count_nonzero(~np.isfinite(kept).all(axis=(1, 2)))), samples, "paths")
     return kept[:, 0] if times is None else np.moveaxis(kept, 1, 0)
 

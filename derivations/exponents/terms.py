@@ -365,10 +365,15 @@ def _of_gram(found: Family, graded: Graded, degree: int) -> _Tables:
     small = {symbol: step * name for symbol, name in graded.names.items() if symbol not in finite.values()}
     program = averaged.xreplace(small)
     require_joint(program)
+    if program.has_positions and program.orders_positions:
+        raise DerivationError(
+            "exponents of depth and width together are found for layers whose formulas are the same for any order of the positions, got a filter or "
+            'numbers for pairs of positions; ask for order="width"'
+        )
     roots = {number: graded.atoms[graded.names[size]] for number, size in finite.items()}
 
     def moments(beside: int) -> _Tables:
-        chain = GramChain(program, 2, Kept(degree, beside))
+        chain = GramChain(program, max(2, program.positions), Kept(degree, beside))
         drift: dict[Powers, tuple[sp.Expr, ...]] = {}
         noise: dict[Powers, tuple[sp.Expr, ...]] = {}
         firsts = [chain.mean(0, b) for b in range(2)]

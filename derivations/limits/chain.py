@@ -16,7 +16,7 @@ from itertools import product
 import sympy as sp
 
 from derivations.affine import is_affine
-from derivations.errors import NotClosed
+from derivations.errors import NotClosed, brief
 from derivations.language import Program
 from derivations.language.small import sizes_in_front
 from derivations.limits.elimination.averages import LayerAverage, layer_average
@@ -223,10 +223,7 @@ class GramChain:
         the noise must be linear and free of the neuron's own state, and the mean of the others affine in it.
         """
         linear, left = self._split[a]
-        refusal = NotClosed(
-            "the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the "
-            f"part {next((term for term, c in zip(self._said[a], left, strict=True) if c != 0), self._said[a][0])}"
-        )
+        refusal = self._not_by_itself(a)
         shared = [v for v, random in self._neuron.items() if random is not None and random.layer is None]
         if any(any(linear.get(v, ())) for v in shared):
             raise refusal  # a number that all neurons share moves them all at once
@@ -253,6 +250,21 @@ class GramChain:
                 mean = self._mean_given(opened)
                 if not is_affine(mean, self.expansion.states):
                     raise refusal
+
+    def _not_by_itself(self, a: int) -> NotClosed:
+        """What of the new state the Gram matrix does not say: the same number for all neurons, or a function of one neuron."""
+        _, left = self._split[a]
+        drawn = [v for v, random in self._neuron.items() if random is not None]
+        common = next((c for c in left if c != 0 and not c.has(*drawn) and not _opened(c)[0].has(*self._neuron)), None)
+        if common is not None:
+            return NotClosed(
+                f"a layer adds {brief(common)} to each neuron, so that neurons have a mean that the Gram matrix does not say; leave out averages and "
+                "means of weights and biases (mean=, bias_mean=), or add them with epsilon**2 in front to a layer that keeps the state"
+            )
+        part = next((term for term, c in zip(self._said[a], left, strict=True) if c != 0), self._said[a][0])
+        return NotClosed(
+            f"the Gram matrix is a chain by itself only if a layer adds matrices' outputs to a multiple of the state; the new state has the part {part}"
+        )
 
     def _is_as_recentred(self, a: int) -> bool:
         """Whether a layer that does not keep the whole state may be without its own average; one without drawn numbers at order 0 projects only."""

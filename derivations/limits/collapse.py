@@ -19,6 +19,7 @@ from derivations.errors import NoLimit, NotClosed, brief
 from derivations.gaussian import expect
 from derivations.language import Program
 from derivations.language.statements import Matrix
+from derivations.limits.elimination.labels import Exchange
 from derivations.limits.elimination.series import Series, taylor
 from derivations.limits.joint_moments import JointMoments
 from derivations.symbols import state, step, time
@@ -56,8 +57,10 @@ class CollapseDiffusion(Diffusion):
 
 def collapses(moments: JointMoments) -> bool:
     """Whether a layer of infinite width leaves norms as they are and moves products of different inputs."""
-    v = moments.matrix
-    if v.rows == 1 or sp.cancel(moments.at_rest(0, 0) - v[0, 0]) != 0:
+    v, exchange = moments.matrix, Exchange.of(moments.chain.program)
+    if v.rows == 1 or any(
+        sp.cancel(moments.at_rest(a, a) - v[a, a]) != 0 for (a,) in exchange.different((a,) for a in range(v.rows))
+    ):
         return False
     return bool(sp.expand(moments.at_rest(0, 1) - v[0, 1]) != 0)
 

@@ -48,10 +48,8 @@ def require_joint(program: Program) -> None:
     Raises
     ------
     DerivationError
-        For filters, transposes and normalised sums.
+        For transposes and normalised sums.
     """
-    if any(isinstance(s, Matrix) and s.weights.taps for s in program.statements):
-        raise DerivationError("depth and width together are derived without filters, got one; use width=oo there")
     if any(isinstance(s, Back) for s in program.statements):
         raise DerivationError(
             "depth and width together are derived without transposes; take the width to infinity, or fix it"

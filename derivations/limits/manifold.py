@@ -19,9 +19,22 @@ from itertools import combinations_with_replacement
 import sympy as sp
 
 from derivations.errors import NoLimit, NotClosed, brief
+from derivations.limits.elimination.heads import heads
+from derivations.limits.elimination.labels import Exchange
 from derivations.limits.joint_moments import JointMoments
 
 Pair = tuple[int, int]
+
+
+def _alike(moves: dict[Pair, sp.Expr], v: sp.Matrix) -> bool:
+    """Whether all norms move by one function of themselves, and all products by one of themselves and of the two norms."""
+    for (a, b), move in moves.items():
+        places = [(0, 0)] if a == b else [(0, 0), (0, 1), (1, 1)]
+        there = {v[p]: v[q] for p, q in zip(places, [(a, a), (a, b), (b, b)], strict=False)}
+        model = moves[0, 0] if a == b else moves[0, 1]
+        if model.free_symbols & set(v) - set(there) or sp.expand(model.xreplace(there) - move) != 0:
+            return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -47,31 +60,34 @@ class SlowManifold:
         NoLimit
             If nothing settles, or all does.
         """
-        v, few = moments.matrix, min(moments.matrix.rows, 2)
-        moves = [sp.expand(moments.at_rest(0, b) - v[0, b]) for b in range(few)]
-        if not any(moves):
+        v, program = moments.matrix, moments.chain.program
+        every = list(combinations_with_replacement(range(v.rows), 2))
+        pairs = every if heads(program) else [(a, b) for a, b in Exchange.of(program).different(every)]
+        moves = {p: sp.expand(moments.at_rest(*p) - v[p]) for p in pairs}
+        if not any(moves.values()):
             return None
-        first = sp.factor(next(m for m in moves if m != 0))
+        first = sp.factor(next(m for m in moves.values() if m != 0))
         refusal = NoLimit(
             f"one layer moves the Gram matrix by {brief(first)} however wide the network is, so it settles in finitely many "
             "layers instead of becoming continuous in depth; shape the activation (ShapedMLP) or scale the branch"
         )
-        if not moves[0].is_polynomial(v[0, 0]) or moves[0] == 0:
+        own = moves[0, 0]
+        if not own.is_polynomial(v[0, 0]) or own == 0 or not _alike(moves, v):
             raise refusal
         settled = [
             value
-            for value in sp.roots(sp.Poly(moves[0], v[0, 0]))
-            if value.is_positive and (1 - sp.Abs(1 + sp.diff(moves[0], v[0, 0]).subs(v[0, 0], value))).is_positive
+            for value in sp.roots(sp.Poly(own, v[0, 0]))
+            if value.is_positive and (1 - sp.Abs(1 + sp.diff(own, v[0, 0]).subs(v[0, 0], value))).is_positive
         ]
         if len(settled) != 1:
             raise refusal
-        if few == 1:
+        if v.rows == 1:
             raise NoLimit(
                 f"layers move the mean square of one input towards {brief(settled[0])} within few layers and keep it there, so nothing of one "
                 "input moves with depth; ask for inputs=2, whose correlation may move"
             )
         found = cls(moments, settled[0])
-        if sp.cancel(found.at(moves[1])) != 0:
+        if sp.cancel(found.at(moves[0, 1])) != 0:
             raise refusal
         return found
 

@@ -61,5 +61,8 @@ def is_zero(number: sp.Expr) -> bool:
         return True  # 200 digits cancel
     if with_digits.is_Float and abs(with_digits) >= _NOTHING:
         return False
-    known = None if number.has(sp.Float) else number.is_zero  # of digits nothing else is known
+    try:
+        known = None if number.has(sp.Float) else number.is_zero  # of digits nothing else is known
+    except TypeError:  # SymPy compares a logarithm close to 0 that it does not see to be real
+        return bool(with_digits.is_Float and with_digits._prec == 1)
     return bool(known) if known is not None else bool(with_digits.is_Float)

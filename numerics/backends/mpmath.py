@@ -70,6 +70,10 @@ class MpmathWriter(BoundedPrinter):
         sides = (f"lambda {d}: {self._print(side.formula)}" for side in (corner.left, corner.right))
         return f"Singular({self._print(corner.point)}, {corner.power}, {', '.join(sides)})"
 
+    def _print_Apart(self, node: sp.Expr) -> str:
+        first, second = map(self._print, node.args)
+        return f"(({first}) - ({second}))"
+
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = map(self._print, node.args)
         return f"(({inside}) if ({condition}) else ({outside}))"

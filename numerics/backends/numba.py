@@ -58,6 +58,10 @@ class NumbaWriter(PythonCodePrinter):
     def _print_Min(self, node: sp.Expr) -> str:
         return reduce(lambda left, right: f"min({left}, {right})", map(self._print, node.args))
 
+    def _print_Apart(self, node: sp.Expr) -> str:
+        first, second = map(self._print, node.args)
+        return f"(({first}) - ({second}))"
+
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = map(self._print, node.args)
         return f"(({inside}) if ({condition}) else ({outside}))"

@@ -55,6 +55,10 @@ class NumPyWriter(SciPyPrinter):
     def _print_IsolatedRoot(self, node: IsolatedRoot) -> str:
         return node._pythoncode(self)
 
+    def _print_Apart(self, node: sp.Expr) -> str:
+        first, second = map(self._print, node.args)
+        return f"(({first}) - ({second}))"
+
     def _print_Where(self, node: sp.Expr) -> str:
         condition, inside, outside = (self._print(arg) for arg in node.args)
         return f"where({condition}, {inside}, {outside})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from types import FunctionType
 from typing import Any
 
@@ -18,6 +18,7 @@ from derivations.gaussian.node import GaussianMean
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
 from numerics.backends.base import Function
+from numerics.backends.centred import centred
 from numerics.backends.extended import in_doubles_first, may_leave_doubles
 from numerics.compile.softmax_means import GroupedMeans
 
@@ -172,7 +173,8 @@ def _compile(arguments: tuple[sp.Symbol, ...], entries: tuple[sp.Expr, ...], bac
     dummies = [_dummy(index) for index in range(len(arguments))]
     fresh = dict(zip(arguments, dummies, strict=True))
     try:
-        written = tuple(_rewritten(entry.xreplace(fresh), backend) for entry in entries)
+        plain, apart = centred([entry.xreplace(fresh) for entry in entries], partial(_rewritten, backend=backend))
+        written = tuple(_rewritten(entry, backend).xreplace(apart) for entry in plain)
         # what a node with bound variables holds is no number that could be shared
         bound = any(entry.has(sp.Lambda) for entry in written)
 

@@ -18,6 +18,7 @@ from sympy.printing.codeprinter import PrintMethodNotImplementedError
 
 from derivations.errors import unknown
 from numerics.backends import find_backend
+from numerics.backends.centred import centred
 from numerics.backends.numba import NUMBA, OPTIONS, is_available
 from numerics.backends.numba import names as machine_names
 
@@ -45,7 +46,8 @@ def printed_function(name: str, arguments: Sequence[sp.Symbol], expressions: Seq
         return (a1*x0, x0,)
     """
     plain = {argument: sp.Symbol(f"a{k}", real=True) for k, argument in enumerate(arguments)}
-    written = [NUMBA.rewrite(expression.xreplace(plain)) for expression in expressions]
+    formulas, apart = centred([expression.xreplace(plain) for expression in expressions], NUMBA.rewrite)
+    written = [NUMBA.rewrite(formula).xreplace(apart) for formula in formulas]
     shared, results = sp.cse(written, symbols=sp.numbered_symbols("x", real=True), order="none")
     printer = NUMBA.printer()
     try:

@@ -17,6 +17,7 @@ from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.sums import CoordinateSum
+from numerics.compile.centred_sums import centred_sums
 from numerics.compile.jit import Kernel, compiled_kernel, printed_function, warmed
 
 _LARGEST_FACTOR = 16  # states whose factor is written out, in size³/6 lines
@@ -82,20 +83,21 @@ def kernel(x, time, h, steps, rng):
 def _(limit: NeuronDiffusion) -> str:
     m, pairs = limit.inputs, lower_triangle(limit.inputs)
     covariance = [limit.neuron_covariance[pair] for pair in pairs]
-    both = sp.Tuple(*covariance, *limit.neuron_drift)
+    both, coordinates, centred = centred_sums(sp.Tuple(*covariance, *limit.neuron_drift), limit.neuron)
     sums = sorted(both.atoms(CoordinateSum), key=sp.default_sort_key)
     stand_ins = [sp.Symbol(f"sum_{k}", real=True) for k in range(len(sums))]
     *shared, _ = opened = [e.xreplace(dict(zip(sums, stand_ins, strict=True))) for e in both]
-    if any(e.free_symbols & set(limit.neuron) for e in shared[: len(pairs)]):
+    if any(e.free_symbols & set(coordinates) for e in shared[: len(pairs)]):
         raise ValueError("the covariance of a neuron must be the same for all neurons")
     drift = opened[len(pairs) :]
     functions = [
-        printed_function("summands", (*limit.neuron, limit.time), [s.at(limit.neuron) for s in sums]),
+        printed_function("summands", (*coordinates, limit.time), [s.at(coordinates) for s in sums]),
         printed_function("gram", (*stand_ins, limit.time), opened[: len(pairs)]),
-        printed_function("velocity", (*limit.neuron, *stand_ins, limit.time), drift),
+        printed_function("velocity", (*coordinates, *stand_ins, limit.time), drift),
     ]
     totals = [f"total[{k}, s]" for k in range(len(sums))]
-    neuron = [f"x[i, {a}, s]" for a in range(m)]
+    neuron = [f"x[i, {a}, s]" for a in range(m)] + [f"x[i, {a}, s] - mean[{k}, s]" for k, a in enumerate(centred)]
+    means = [f"mean[{k}, s] += x[i, {a}, s]/n" for k, a in enumerate(centred)] or ["pass"]
     accumulate = [f"f = summands({', '.join([*neuron, 't'])})", *(f"{v} += f[{k}]" for k, v in enumerate(totals))]
     factor = [f"g = gram({', '.join([*totals, 't'])})"]
     factor += factor_lines(m, {pair: f"g[{n}]*h" for n, pair in enumerate(pairs)})
@@ -113,9 +115,14 @@ def _(limit: NeuronDiffusion) -> str:
 def kernel(x, time, h, steps, rng):
     n, m, count = x.shape
     total, root, z = np.empty(({len(sums)}, count)), np.empty(({len(pairs)}, count)), np.empty((m, count))
+    mean = np.empty(({len(centred)}, count))
     for step in range(steps):
         t = time + step*h
         total[:] = 0.0
+        mean[:] = 0.0
+        for i in range(n):
+            for s in range(count):
+                {indented(means, 4)}
         for i in range(n):
             for s in range(count):
                 {indented(accumulate, 4)}

@@ -11,6 +11,7 @@ import sympy as sp
 
 from derivations.sums import CoordinateSum
 from numerics.backends import Backend, find_backend
+from numerics.compile.centred_sums import centred_sums
 from numerics.compile.expression import CompiledFunction, compile_expression
 
 Factors = tuple[int, ...]
@@ -44,36 +45,38 @@ class SummedFunction:
     _factors: CompiledFunction = field(init=False, repr=False, compare=False)
     _sums: tuple[Factors, ...] = field(init=False, repr=False, compare=False)
     _outer: CompiledFunction = field(init=False, repr=False, compare=False)
+    _centred: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        sums = sorted(self.expression.atoms(CoordinateSum), key=sp.default_sort_key)
+        expression, neuron, centred = centred_sums(self.expression, self.neuron)
+        sums = sorted(expression.atoms(CoordinateSum), key=sp.default_sort_key)
         # a sum inside another one is a number of the layer, computed before
         inside = sorted(set().union(*(s.body.atoms(CoordinateSum) for s in sums)), key=sp.default_sort_key)
         names = {s: sp.Dummy(f"i{k}", real=True) for k, s in enumerate(inside)}
         parameters = (*self.parameters, *names.values())
-        summands = {s: s.at(self.neuron).xreplace(names) for s in sums}
+        summands = {s: s.at(neuron).xreplace(names) for s in sums}
         sums = [s for s in sums if s not in names]
         factors: dict[sp.Expr, int] = {}
         layout = tuple(
-            tuple(factors.setdefault(factor, len(factors)) for factor in _separate(summands[s], self.neuron))
-            for s in sums
+            tuple(factors.setdefault(factor, len(factors)) for factor in _separate(summands[s], neuron)) for s in sums
         )
         stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
-        opened = self.expression.xreplace(dict(zip(sums, stand_ins, strict=True)) | names)
+        opened = expression.xreplace(dict(zip(sums, stand_ins, strict=True)) | names)
         set_ = object.__setattr__
-        set_(self, "per_neuron", bool(opened.free_symbols & set(self.neuron)))
+        set_(self, "per_neuron", bool(opened.free_symbols & set(neuron)))
         set_(self, "_sums", layout)
+        set_(self, "_centred", centred)
         rows = sp.ImmutableMatrix(inside)
-        set_(self, "_inside", SummedFunction(self.neuron, rows, self.parameters, self.backend) if inside else None)
+        set_(self, "_inside", SummedFunction(neuron, rows, self.parameters, self.backend) if inside else None)
         set_(
             self,
             "_factors",
-            compile_expression((*self.neuron, *parameters), tuple(factors), self.backend),
+            compile_expression((*neuron, *parameters), tuple(factors), self.backend),
         )
         set_(
             self,
             "_outer",
-            compile_expression((*self.neuron, *stand_ins, *parameters), opened, self.backend),
+            compile_expression((*neuron, *stand_ins, *parameters), opened, self.backend),
         )
 
     def __call__(self, state: np.ndarray, *parameters: float) -> Any:
@@ -85,7 +88,10 @@ class SummedFunction:
             Of shape (...,) followed by the matrix's shape for a function of sums alone; of shape
             (..., n) followed by it, for one that also depends on the neuron's own state.
         """
-        columns = [state[..., a] for a in range(len(self.neuron))]
+        if self._centred:
+            moving = state[..., self._centred]
+            state = np.concatenate([state, moving - moving.mean(axis=-2, keepdims=True)], axis=-1)
+        columns = [state[..., a] for a in range(state.shape[-1])]
         numbers = [] if self._inside is None else list(np.moveaxis(self._inside(state, *parameters)[..., 0], -1, 0))
         wide = [v[..., np.newaxis] for v in numbers]
         factors = self._factors(*columns, *parameters, *wide) if self._sums else ()
@@ -93,7 +99,7 @@ class SummedFunction:
         if self.per_neuron:
             return self._outer(*columns, *(s[..., np.newaxis] for s in sums), *parameters, *wide)
         shape = state.shape[:-2]
-        zeros = [np.zeros(shape)] * len(self.neuron)  # the outer function ignores them, but takes their shape
+        zeros = [np.zeros(shape)] * len(columns)  # the outer function ignores them, but takes their shape
         return self._outer(*zeros, *sums, *parameters, *numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:

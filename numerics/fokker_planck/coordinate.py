@@ -27,7 +27,10 @@ _PANELS = 40_000
 _REST = 1e-6  # share of z that may lie beyond so many panels: less than laws are solved to
 _ROUNDED = 1e-13  # relative, of z
 CUSP = 0.75  # beside a cusp integrals are taken in the fourth root of the distance, in which most are smooth
-_FAINTEST = 1e-290  # squared noise below it loses digits
+_FAINTEST, _CLOSE = (
+    1e-290,
+    1e-70,
+)  # squared noise below it loses digits; looked at beside 0 only, for at a crossing it is 0
 _MANY = 20  # points a panel, from which on the inverse is tabulated
 _FARTHEST = 1e120  # beyond it, squares of states overflow
 
@@ -186,7 +189,7 @@ class Coordinate:
             if room <= least or abs(here) > _FARTHEST:
                 stops = True
                 break
-            if np.isfinite(end) and c.variance(np.array([here]))[0] < _FAINTEST:
+            if end == 0 and room < _CLOSE and c.variance(np.array([here]))[0] < _FAINTEST:
                 raise ValueError(
                     f"states come within {room:.1g} of the end {c.origin + end:g}, where doubles do not hold the squared noise; take a smaller time"
                 )

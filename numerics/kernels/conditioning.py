@@ -113,15 +113,17 @@ def _on_a_line(first: Panels, second: Panels, pair: Pair) -> float:
         smooth = corner.smooth if slope > 0 else corner.smooth[::-1]
         sides = tuple(_scaled(side, abs(slope)) for side in mirrored)
         corners.append(Corner(place, sides, smooth, corner.exponent, corner.root))  # type: ignore[arg-type]
-    product = [_times(corner, lambda x: second.function(partner(x)), corners) for corner in first.corners]
+
+    def moved(x: Array) -> Array:
+        return second.function(partner(x))
+
+    product = [_times(corner, first.function, moved, corners) for corner in first.corners]
     product += [
-        _times(corner, first.function, [])
+        _times(corner, moved, first.function, [])
         for corner in corners
         if all(abs(corner.at - own.at) > 1e-14 * deviation for own in first.corners)
     ]
-    whole = Panels(
-        lambda x: first.function(x) * second.function(partner(x)), tuple(sorted(product, key=lambda c: c.at))
-    )
+    whole = Panels(lambda x: first.function(x) * moved(x), tuple(sorted(product, key=lambda c: c.at)))
     reach = max(first.reach(pair.mean, pair.deviation), second.reach(pair.other_mean, pair.other_deviation))
     nodes: Nodes = whole.nodes(pair.mean, pair.deviation, reach)
     return float(nodes.mean(nodes.value, 1)[0])
@@ -131,18 +133,21 @@ def _scaled(side: Callable[[Array], Array], by: float) -> Callable[[Array], Arra
     return lambda d: side(by * d)
 
 
-def _times(corner: Corner, other: Callable[[Array], Array], others: list[Corner]) -> Corner:
-    """A corner of a product: the other factor is smooth there, or has a corner of its own."""
+def _times(
+    corner: Corner, own: Callable[[Array], Array], other: Callable[[Array], Array], others: list[Corner]
+) -> Corner:
+    """A corner of a product: the other factor is smooth there, or has a corner of its own, as smooth on each side as it may be."""
     same = [c for c in others if abs(c.at - corner.at) <= 1e-14 * max(abs(c.at), abs(corner.at))]
 
-    def factor(side: int) -> Callable[[Array], Array]:
+    def beside(side: int, place: Corner | None, function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        if place is not None and not place.smooth[side]:
+            return place.sides[side]
         sign = 1.0 if side else -1.0
-        if same:
-            return same[0].sides[side]
-        return lambda d: other(corner.at + sign * d)
+        return lambda d: function(corner.at + sign * d)
 
     def multiplied(side: int) -> Callable[[Array], Array]:
-        return lambda d: corner.sides[side](d) * factor(side)(d)
+        own_side, other_side = beside(side, corner, own), beside(side, same[0] if same else None, other)
+        return lambda d: own_side(d) * other_side(d)
 
     smooth = tuple(corner.smooth[side] and (not same or same[0].smooth[side]) for side in (0, 1))
     exponent = corner.exponent + (same[0].exponent if same else 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from derivations.errors import kind_of
 from derivations.limits import GramDiffusion
 from derivations.limits.gram import upper
 from numerics.compile import compile_expression
+from numerics.compile.pair_tables import MANY, with_pair_tables
 from numerics.linalg import factor_of_rank, nearest_semidefinite, semidefinite_factor, times_transposed
 from numerics.schemes.base import Advance, Array, Scheme
 
@@ -57,13 +58,14 @@ class GramEuler(Scheme):
         index = {pair: k for k, pair in enumerate(pairs)}
         at = lambda a, b: index[min(a, b), max(a, b)]  # noqa: E731
         arguments = (*limit.states, limit.time)
-        drift = compile_expression(arguments, tuple(limit.drift))
         # of each diagonal entry with itself and with the others of its row: all of G
         wanted = [(at(a, a), at(a, b)) for a, b in pairs]
-        rates = compile_expression(arguments, tuple(limit.covariance[p, q] for p, q in wanted))
+        both = (*limit.drift, *(limit.covariance[p, q] for p, q in wanted))  # which share their means
+        exact, tabulated = compile_expression(arguments, both), cache(lambda: with_pair_tables(arguments, both))
 
         def advance(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             h, count = duration / steps, len(x)
+            coefficients = exact if count * steps < MANY else tabulated()
             v = np.empty((count, m, m))
             for k, (a, b) in enumerate(pairs):
                 v[:, a, b] = v[:, b, a] = x[:, k]
@@ -73,7 +75,8 @@ class GramEuler(Scheme):
                 v = times_transposed(lower, lower)
                 states = [_inside(v, a, b) for a, b in pairs]
                 now = time + step * h
-                own, velocity = rates(*states, now), drift(*states, now)
+                found = coefficients(*states, now)
+                velocity, own = found[: len(pairs)], found[len(pairs) :]
                 g, rest = np.empty((2, count, m, m))
                 for k, (a, b) in enumerate(pairs):
                     norm = states[at(a, a)]

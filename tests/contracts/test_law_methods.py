@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import mpmath
 import numpy as np
@@ -208,10 +209,28 @@ OTHERS = Made(
 )
 
 
+def quantiles_invert(d):
+    """Up to a quantile and some roundings of it there is that probability, and not before."""
+    levels = np.array([1e-9, 1e-3, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+    for there, back, outwards in ((d.cdf, d.ppf, 1), (d.sf, d.isf, -1)):
+        found = back(levels)
+        few = 64 * outwards * np.spacing(np.abs(found))
+        assert (there(found - few) <= levels * (1 + 1e-9)).all()
+        assert (there(found + few) >= levels * (1 - 1e-9)).all()
+
+
+def test_quantiles_of_another_law_do_not_invert():
+    normal, wider = stats.norm(0, 1), stats.norm(0, 1.001)
+    quantiles_invert(normal)
+    with pytest.raises(AssertionError):
+        quantiles_invert(SimpleNamespace(cdf=normal.cdf, sf=normal.sf, ppf=wider.ppf, isf=wider.isf))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_method_of_outputs_of_spread_starts_and_of_solved_laws(name):
     every_method(OTHERS[name])
+    quantiles_invert(OTHERS[name])
 
 
 @pytest.mark.slow

@@ -96,6 +96,7 @@ INTERNAL = {
     "Positive",
     "ErrorTail",
     "ExponentialTail",
+    "Apart",
     "Where",
     "LogCosh",
     "Logistic",

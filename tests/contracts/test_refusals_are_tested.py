@@ -24,7 +24,6 @@ PASSED_ON = {
     "derivations/interchange.py: ValueError(found)": None,
     "derivations/language/text.py: UnsafeExpression(f'{cause}; {advice}')": "unknown word",
     "derivations/language/text.py: UnsafeExpression(f'{cause} in {where}; {advice}')": "unknown word",
-    "derivations/language/text.py: UnsafeExpression(cause if '; ' in cause else f'{cause}; {hint}')": "unknown word",
     "derivations/laws/recognition.py: NoFamilyFits(form, tuple(reasons))": None,
     "derivations/limits/depth.py: DependentNoises(str(error))": None,
     "derivations/limits/elimination/homogeneous.py: NotHomogeneous(factor)": None,

@@ -250,13 +250,6 @@ REFUSED = {
         DerivationError,
         "cannot order the breakpoints",
     ),
-    "a filter while depth and width grow": (
-        lambda: derive(
-            Network(lambda z: Weights("W", filter=3)(relu(z)), width=50, positions=4, regime=Regime(depth=1)), order="joint"
-        ),
-        DerivationError,
-        "derived without filters",
-    ),
     "a size without a value": (lambda: scalings(ResNet(relu, width=3)).times(10, {}), DerivationError, "a value of epsilon is needed"),
 }  # fmt: skip
 

@@ -48,3 +48,17 @@ def test_ends_of_a_plateau_are_turns():
     rows = np.clip(grid, -1, 1)[None] * np.where(grid > 0, -1, 1)
     assert turns(rows, grid) == pytest.approx([0], abs=0.011)
     assert len(turns(np.vstack([grid**3, np.full_like(grid, np.nan)]), grid)) == 0
+
+
+def test_no_place_is_sought_nearer_than_is_enough():
+    looked = []
+
+    def cube(x):
+        looked.append(x)
+        return x**3
+
+    rough, calls = crossings(cube, 0.3, np.linspace(0, 1, 9), near=1e-2, enough=1e-2), len(looked)
+    assert abs(rough.found[0] ** 3 - 0.3) <= 1e-2
+    exact = crossings(cube, 0.3, np.linspace(0, 1, 9))
+    assert exact.found == pytest.approx([0.3 ** (1 / 3)], rel=1e-8)
+    assert len(looked) - calls > calls

@@ -63,7 +63,6 @@ RECIPE = {
 }
 CONTINUOUS = "does not become continuous in depth"
 NUMBER = "derive the network at a width that is a number|derive it with numbers in their place"
-FILTERS = "are derived without filters, got one; use width=oo there"
 AVERAGES = "derived for averages, got a normalised sum"
 #: The reasons of the cells that have no law.
 REASONS = {
@@ -76,8 +75,6 @@ REASONS = {
     ("ShapedAttention", "width 3"): CONTINUOUS,
     ("ShapedAttention", "width n"): CONTINUOUS,
     ("ShapedAttention", "infinite width"): CONTINUOUS,
-    ("ConvResNet", "depth and width"): FILTERS,
-    ("ConvBlock", "depth and width"): FILTERS,
     ("AttentionBlock", "depth and width"): AVERAGES,
     ("TransformerBlock", "depth and width"): AVERAGES,
     ("post-norm", "width n"): "the Gram matrix of one input is fixed by every layer",

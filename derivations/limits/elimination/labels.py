@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
+from functools import cmp_to_key, lru_cache
 from typing import TypeVar
 
 import sympy as sp
@@ -61,9 +61,8 @@ class Exchange:
         inputs = tuple(dict.fromkeys(c // p for c in labels))
         first = tuple(dict.fromkeys(c % p for c in labels)) if self.unordered else ()
         orders = self.symmetries or ((*first, *(q for q in range(p) if q not in first)),)
-        pattern, places = min(
-            (tuple(inputs.index(c // p) * p + places.index(c % p) for c in labels), places) for places in orders
-        )
+        named = [(inputs.index(c // p) * p, c % p) for c in labels]
+        pattern, places = min((tuple([i + at[q] for i, q in named]), order) for order, at in _images(orders))
         return pattern, tuple(i * p + q for i in inputs for q in places)
 
     def few(self, coordinates: int, inputs: int) -> int:
@@ -76,6 +75,12 @@ class Exchange:
         for some in labels:
             found.setdefault(self.generic(*some)[0], some)
         return list(found.values())
+
+
+@lru_cache(maxsize=1000)
+def _images(orders: tuple[tuple[int, ...], ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Orders of the positions, each with the place that it gives a position."""
+    return [(order, tuple(order.index(q) for q in range(len(order)))) for order in orders]
 
 
 def one_order(*labels: int) -> tuple[tuple[int, ...], ...]:

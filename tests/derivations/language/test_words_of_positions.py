@@ -110,6 +110,11 @@ def test_words_of_other_libraries_say_what_to_write(word):
         parse_layer(f"x + eps*A({word}(x))")
 
 
+def test_a_word_that_nothing_is_like_may_be_a_matrix():
+    with pytest.raises(UnsafeExpression, match="unknown function 'zz'; if it is a matrix, write ZZ"):
+        parse_layer("x + eps*zz(x)")
+
+
 @pytest.mark.parametrize("formula", sorted({formula for formula, _ in _SAID.values()}))
 def test_what_is_to_be_written_can_be_read(formula):
     assert isinstance(parse_layer(formula), sp.Expr)

@@ -14,7 +14,7 @@ from derivations.limits.elimination.averages import layer_average
 from derivations.piecewise import Found, IsolatedRoot, analyse, breakpoints, pieces, zeros
 from derivations.piecewise.cuts import side
 from derivations.piecewise.expansion import expansion_at
-from derivations.piecewise.terms import LOG, Unknown
+from derivations.piecewise.terms import LOG, Unknown, is_zero
 
 x = sp.Symbol("x", real=True)
 R = sp.Rational
@@ -445,3 +445,19 @@ def test_many_zeros_are_listed():
     found = analyse(sp.cos(x) + x / 20, x)
     assert found.complete
     assert len(found.zeros) == sum(a * b < 0 for a, b in pairwise(values)) == 13
+
+
+def test_a_tiny_number_that_sympy_does_not_see_to_be_real_is_no_zero():
+    """SymPy compared log(erf(8.41)) with 0: a TypeError in place of the law of log(softplus(min(2.9, x))*erf(x²))."""
+    e, f, u = (
+        sp.exp(sp.Rational(707281, 5000)),
+        sp.log(sp.log(1 + sp.exp(sp.Rational(29, 10)))),
+        sp.erf(sp.Rational(841, 100)),
+    )
+    number = 3364 / (
+        25 * sp.pi * e * sp.log(u) ** 2 * u**2 + 50 * sp.pi * e * f * sp.log(u) * u**2 + 25 * sp.pi * e * f**2 * u**2
+    )
+    with pytest.raises(TypeError, match="non-real"):
+        _ = number.is_zero
+    assert not is_zero(number)
+    assert is_zero(sp.log(u**2) - 2 * sp.log(u))

@@ -99,7 +99,8 @@ def test_what_of_a_derivation_is_validated():
 
 @pytest.mark.slow
 def test_a_norm_at_the_end_starts_on_its_sphere():
-    (gram,) = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    neurons, gram = subjects(derive(Network(POST, width=4, inputs=2)), x0=3.0)
+    assert type(neurons).__name__ == "Setting"
     assert np.mean(gram.start**2, axis=0) == pytest.approx(np.ones(2))
     assert gram.origin.shape == (1, 1)
     assert abs(gram.origin[0, 0]) < 1
