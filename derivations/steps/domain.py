@@ -6,7 +6,8 @@ is shown is the state projected back. How they are continued is what the equatio
 
 * it takes the process back by a finite drift, at once or after a time: the coefficients are those of the end itself, as at 0 for
   Cox–Ingersoll–Ross (the fully truncated scheme of Lord, Koekkoek and van Dijk 2010);
-* it does so by an infinite drift, as of a Bessel process: the process is mirrored;
+* it does so by an infinite drift, as of a Bessel process: steps are taken in a coordinate in which the drift has a value there
+  (:mod:`derivations.steps.regular`), and where none is found, the process is mirrored;
 * elsewhere the end keeps what reaches it: nothing moves beyond.
 """
 
@@ -21,6 +22,7 @@ from derivations.calculus.ends import AtEnd
 from derivations.calculus.noise import noise_factor
 from derivations.diffusion import Diffusion, Limit
 from derivations.steps.base import Step
+from derivations.steps.regular import regular_coordinate
 
 
 class Beyond(Enum):
@@ -40,16 +42,23 @@ class Continued:
     process : Diffusion
         With coefficients on the whole line, in a real symbol.
     original : Diffusion
+        On its interval, in the coordinate in which steps are taken.
     inside : Expr
-        The state that is shown, a function of the continued one.
+        Its state, a function of the continued one.
     keeps : tuple of Expr
-        Ends that keep what reaches them.
+        Ends that keep what reaches them, as states that are shown.
+    entered : Expr
+        The coordinate as a function of the state that is shown.
+    shown : Expr
+        The state that is shown, a function of the continued one.
     """
 
     process: Diffusion
     original: Diffusion
     inside: sp.Expr
     keeps: tuple[sp.Expr, ...]
+    entered: sp.Expr
+    shown: sp.Expr
     _moves: sp.Basic
     _turns: sp.Expr
 
@@ -76,6 +85,30 @@ def continued(limit: Limit) -> Continued | None:
     low, high = limit.domain.inf, limit.domain.sup
     if low.is_infinite and high.is_infinite:
         return None
+
+    def infinite(end: sp.Expr, inward: int) -> bool:
+        return bool(end.is_finite) and beyond_end(limit, end, inward) is Beyond.MIRRORED
+
+    mirrored = infinite(low, 1), infinite(high, -1)
+    coordinate = regular_coordinate(limit, mirrored, _has_a_value) if any(mirrored) else None
+    if coordinate is None:
+        return _continued(limit)
+    found = _continued(coordinate.process)
+    (z,) = coordinate.process.states
+    return replace(
+        found,
+        keeps=tuple(coordinate.left.subs(z, end) for end in found.keeps),
+        entered=coordinate.entered,
+        shown=coordinate.left.xreplace({z: found.inside}),
+    )
+
+
+def _has_a_value(process: Diffusion, end: sp.Expr, inward: int) -> bool:
+    return beyond_end(process, end, inward) is Beyond.TRUNCATED
+
+
+def _continued(limit: Diffusion) -> Continued:
+    low, high = limit.domain.inf, limit.domain.sup
     (x,) = limit.states
     y = sp.Symbol(x.name, real=True)
     inside, moves, turns, keeps = y, sp.true, sp.S.One, []
@@ -94,8 +127,21 @@ def continued(limit: Limit) -> Continued | None:
     if high.is_finite:
         inside = sp.Min(inside, high)
 
+    finite = [
+        (end, inward, beyond) for end, inward, beyond in ((low, 1, y <= low), (high, -1, y >= high)) if end.is_finite
+    ]
+
     def at(expr: sp.Expr, sign: sp.Expr) -> sp.Expr:
-        there = sign * expr.xreplace({x: inside})
+        # a value at an end that is a limit stands there by itself
+        limits = [
+            (_value(expr, x, end, inward), beyond)
+            for end, inward, beyond in finite
+            if expr.subs(x, end).has(sp.nan, sp.zoo, sp.oo, -sp.oo)
+        ]
+        there = expr.xreplace({x: inside})
+        if known := [(value, beyond) for value, beyond in limits if value.is_finite]:
+            there = sp.Piecewise(*known, (there, True))
+        there *= sign
         return there if moves == sp.true else sp.Piecewise((there, moves), (0, True))
 
     process = Diffusion(
@@ -106,7 +152,7 @@ def continued(limit: Limit) -> Continued | None:
         limit.time,
         sigma=noise_factor(limit).applyfunc(lambda entry: at(entry, sp.S.One)),
     )
-    return Continued(process, limit, inside, tuple(keeps), moves, turns)
+    return Continued(process, limit, inside, tuple(keeps), x, inside, moves, turns)
 
 
 def beyond_end(process: Diffusion, end: sp.Expr, inward: int) -> Beyond:

@@ -10,6 +10,9 @@ import sympy as sp
 
 from derivations.diffusion import Diffusion, Limit, NeuronDiffusion
 from derivations.errors import kind_of
+from derivations.limits import GramDiffusion
+from derivations.limits.gram import upper
+from derivations.steps.domain import continued
 from derivations.steps.surface import within_rounding
 from derivations.sums import CoordinateSum
 from numerics.backends import find_backend
@@ -30,7 +33,7 @@ def compile_jax_paths(
     Parameters
     ----------
     limit : Diffusion or NeuronDiffusion
-        May hold the given parameters.
+        May hold the given parameters. A scalar one without parameters stays in its domain, as :mod:`derivations.steps.domain` says.
     parameters : sequence of Symbol
         Their values become arguments, in which the result can be differentiated along fixed random numbers.
     devices : sequence of jax.Device, optional
@@ -47,7 +50,8 @@ def compile_jax_paths(
     Raises
     ------
     ValueError
-        If JAX is not installed, symbols other than the parameters are left, or devices cannot share the samples equally.
+        If JAX is not installed, symbols other than the parameters are left, devices cannot share the samples equally, or the limit is of
+        Gram matrices that steps would leave.
 
     Examples
     --------
@@ -68,14 +72,24 @@ def compile_jax_paths(
     left = sorted(map(str, limit.parameters - set(names)))
     if left:
         raise ValueError(f"the limit has the parameters {', '.join(left)} left; list them, or derive it with numbers")
-    coefficients, shape = _coefficients(limit, names)
-    share = _sharing(devices)
-    back = back_to_surface(limit, backend="jax")
+    if isinstance(limit, GramDiffusion) and (
+        len(limit.pairs) < len(upper(limit.inputs)) or (limit.rank.is_number and limit.rank < limit.inputs)
+    ):
+        raise ValueError(
+            "steps in JAX leave the Gram matrices that have a fixed diagonal or a smaller rank; use simulate_sde"
+        )
+    beyond = None if names else continued(limit)
+    coefficients, shape = _coefficients(limit if beyond is None else beyond.process, names)
+    share, back = _sharing(devices), back_to_surface(limit, backend="jax")
+    entered = shown = lambda x: x
+    if beyond is not None:
+        entered = compile_expression(limit.states, beyond.entered, backend="jax")
+        shown = compile_expression(beyond.process.states, beyond.shown, backend="jax")
 
     @partial(jax.jit, static_argnames=("steps", "samples"))
     def paths(key: Any, x0: Any, values: Any = (), t: Any = 1.0, steps: int = 500, samples: int = 1000) -> Any:
         h = t / steps
-        start = share(jnp.broadcast_to(jnp.asarray(x0, dtype=float), (samples, *shape)))
+        start = share(entered(jnp.broadcast_to(jnp.asarray(x0, dtype=float), (samples, *shape))))
 
         def move(x: Any, index: Any) -> tuple[Any, None]:
             drift, covariance = coefficients(x, index * h, values)
@@ -87,7 +101,7 @@ def compile_jax_paths(
             )
             return moved if back is None else back(moved), None
 
-        return jax.lax.scan(move, start, jnp.arange(steps))[0]
+        return shown(jax.lax.scan(move, start, jnp.arange(steps))[0])
 
     return paths
 

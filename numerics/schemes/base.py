@@ -79,29 +79,36 @@ def require_no_surface(limit: Limit, scheme: str) -> None:
         )
 
 
-def kept_inside(continued: Continued | None, advance: Advance) -> Advance:
+def kept_inside(limit: Limit, continued: Continued | None, advance: Advance) -> Advance:
     """Steps of a diffusion that was continued beyond its interval, followed by the projection back to it."""
     if continued is None:
         return advance
-    inside = compile_expression(continued.process.states, continued.inside)
+    entered, shown = _coordinates(limit, continued)
 
     def projected(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
-        return np.asarray(inside(advance(x, time, duration, steps, rng)))
+        return shown(advance(entered(x), time, duration, steps, rng))
 
     return projected
 
 
-def both_inside(continued: Continued | None, couple: Couple) -> Couple:
+def both_inside(limit: Limit, continued: Continued | None, couple: Couple) -> Couple:
     """The same for fine and coarse paths."""
     if continued is None:
         return couple
-    inside = compile_expression(continued.process.states, continued.inside)
+    entered, shown = _coordinates(limit, continued)
 
     def projected(x: Array, time: float, h: float, steps: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        fine, coarse = couple(x, time, h, steps, rng)
-        return np.asarray(inside(fine)), np.asarray(inside(coarse))
+        fine, coarse = couple(entered(x), time, h, steps, rng)
+        return shown(fine), shown(coarse)
 
     return projected
+
+
+def _coordinates(limit: Limit, continued: Continued) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """Into the coordinate in which steps are taken, and out of it into the interval."""
+    entered = compile_expression(limit.states, continued.entered)
+    shown = compile_expression(continued.process.states, continued.shown)
+    return lambda x: np.array(entered(x)), lambda x: np.asarray(shown(x))
 
 
 def samples_last(x: Array) -> Array:

@@ -77,4 +77,4 @@ class DerivativeFree(Scheme):
                 y = after
             return y.T.reshape(shape)
 
-        return kept_inside(beyond, advance)
+        return kept_inside(limit, beyond, advance)

@@ -50,7 +50,7 @@ class EulerMaruyama(Scheme):
                     x[:] = back(x)
             return x
 
-        return kept_inside(beyond, advance)
+        return kept_inside(limit, beyond, advance)
 
     def couple(self, limit: Limit) -> Couple:
         """Two fine steps beside one coarse."""
@@ -74,7 +74,7 @@ class EulerMaruyama(Scheme):
                     coarse[:] = back(coarse)
             return fine, coarse
 
-        return both_inside(beyond, couple)
+        return both_inside(limit, beyond, couple)
 
     def jit(self, limit: Limit) -> Advance:
         """One kernel for draws, coefficients and update."""
@@ -85,7 +85,7 @@ class EulerMaruyama(Scheme):
                 'steps behind a norm, which are taken back to it, have no machine-code kernel; use backend="numpy"'
             )
         beyond = continued(limit)
-        return kept_inside(beyond, jitted(euler_kernel(limit if beyond is None else beyond.process)))
+        return kept_inside(limit, beyond, jitted(euler_kernel(limit if beyond is None else beyond.process)))
 
 
 @singledispatch

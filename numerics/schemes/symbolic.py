@@ -45,7 +45,7 @@ class SymbolicScheme(Scheme):
             columns = np.ascontiguousarray(x.reshape(len(x), -1).T)
             return step.walk(columns, time, duration / steps, steps, rng).T.reshape(shape)
 
-        return kept_inside(self._beyond(limit), advance)
+        return kept_inside(limit, self._beyond(limit), advance)
 
     def couple(self, limit: Limit) -> Couple:
         """The formula on two grids: as machine code where Numba is installed."""
@@ -60,7 +60,7 @@ class SymbolicScheme(Scheme):
                 fine, coarse = compile_step(step).walk_twice(fine, time, h, steps, rng)
             return fine.T.reshape(x.shape), coarse.T.reshape(x.shape)
 
-        return both_inside(self._beyond(limit), couple)
+        return both_inside(limit, self._beyond(limit), couple)
 
     def jit(self, limit: Limit) -> Advance:
         """Compile the formula to one kernel."""
@@ -69,7 +69,7 @@ class SymbolicScheme(Scheme):
         def on_columns(x: Array, time: float, duration: float, steps: int, rng: np.random.Generator) -> Array:
             return advance(x.reshape(len(x), -1), time, duration, steps, rng).reshape(x.shape)
 
-        return kept_inside(self._beyond(limit), on_columns)
+        return kept_inside(limit, self._beyond(limit), on_columns)
 
     def _beyond(self, limit: Limit) -> Continued | None:
         return continued(limit) if self.can_leave else None
@@ -79,7 +79,7 @@ class SymbolicScheme(Scheme):
 def _made(scheme: SymbolicScheme, limit: Limit) -> formulas.Step:
     require_no_surface(limit, scheme.name)
     try:
-        step, beyond = scheme.formula(limit), scheme._beyond(limit)
-        return step if beyond is None else beyond.step(step)
+        beyond = scheme._beyond(limit)
+        return scheme.formula(limit) if beyond is None else beyond.step(scheme.formula(beyond.original))
     except DerivationError as error:
         raise ValueError(f"the scheme {scheme.name} does not apply: {error}") from error
