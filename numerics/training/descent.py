@@ -28,7 +28,7 @@ _PIECE = 20
 
 
 class TrainingDiverged(ValueError):
-    """The loss is no finite number any more; says at which step, and what was kept."""
+    """The loss or a weight is no finite number any more; says at which step, and what was kept."""
 
     def __init__(self, message: str, step: int, losses: Array) -> None:
         super().__init__(message)
@@ -174,13 +174,20 @@ def train(
         keys = jax.vmap(lambda step: jax.random.fold_in(jax.random.key(seed), step))(np.arange(done, done + count))
         state, piece = many((parameters, memory), rows[chosen], wanted[chosen], keys)
         piece = np.asarray(piece, dtype=float)
-        if not np.isfinite(piece).all():
-            at = done + int(np.argmin(np.isfinite(piece)))
+        lost = np.flatnonzero(~np.isfinite(piece))
+        if lost.size or not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state)):
+            # the loss is looked at before each step, so that what the last one does to the weights is not in it
+            known = int(lost[0]) if lost.size else count
+            what, step = (
+                (f"the loss is {piece[known]} at", done + known + 1)
+                if lost.size
+                else ("a weight is not finite after", done + count)
+            )
             raise TrainingDiverged(
-                f"the loss is {piece[at - done]} at step {at + 1} of {steps}, with the learning rate {learning_rate:g}; take a smaller one"
+                f"{what} step {step} of {steps}, with the learning rate {learning_rate:g}; take a smaller one"
                 + (f", the state after step {done} is kept in {checkpoint}" if kept is not None and done else ""),
-                at + 1,
-                np.concatenate([losses, piece[: at - done]]),
+                step,
+                np.concatenate([losses, piece[:known]]),
             )
         parameters, memory = state
         losses, done = np.concatenate([losses, piece]), done + count

@@ -216,6 +216,18 @@ def test_lost_loss_stops_with_its_step_and_the_checkpoint_stays(tmp_path):
     assert np.isfinite(stopped.value.losses).all()
 
 
+def test_weights_that_the_last_step_loses_stop_it_too(tmp_path):
+    """The loss of the only step is that before it; weights that were not finite came back and into the checkpoint."""
+    network = TrainableNetwork(ResNet(identity, width=6), 5, features=3)
+    a, kept = some_inputs(20, 3), tmp_path / "run"
+    with pytest.raises(TrainingDiverged, match="a weight is not finite after step 1 of 1, with") as stopped:
+        train(network, a, 1e9 * a[:, :1], learning_rate=1e308, steps=1, checkpoint=kept)
+    assert len(stopped.value.losses) == stopped.value.step == 1
+    again = train(network, a, a[:, :1], learning_rate=1e-3, steps=1, checkpoint=tmp_path / "other")
+    assert all(np.isfinite(value).all() for value in again.parameters.values())
+    assert not list(kept.glob("*state*"))
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
