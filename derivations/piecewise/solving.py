@@ -88,8 +88,10 @@ def nearest_zero(expr: sp.Expr, x: sp.Symbol, start: sp.Expr, end: sp.Expr) -> s
     --------
     >>> x = sp.Symbol("x", real=True)
     >>> f = sp.sin(1 / x)
-    >>> [nearest_zero(f, x, sp.Rational(1, 9), end) for end in (sp.S.Zero, sp.oo)], nearest_zero(f, x, sp.S(1), sp.oo)
-    ([1/(3*pi), 1/(2*pi)], None)
+    >>> [round(1 / float(sp.pi * nearest_zero(f, x, sp.Rational(1, 9), end)), 9) for end in (sp.S.Zero, sp.oo)]
+    [3.0, 2.0]
+    >>> nearest_zero(f, x, sp.S.One, sp.oo) is None
+    True
     """
     if not expr.has(TrigonometricFunction):
         return _first(expr, x, start, end, end)
