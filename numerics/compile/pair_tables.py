@@ -24,6 +24,9 @@ _COUNTS = ((7, 12), (8, 24), (12, 48))
 #: Values of one call from which tables are made: a cell of one takes about a thousand means.
 MANY = 1 << 15
 _PLACES = 100
+#: 1 - |ρ| up to which all means at a place are exact: inputs that are nearly parallel part by differences of these, as small as it is, of
+#: which TOLERANCE would then be more than a share of 1e-4.
+_PARALLEL = 1e-3
 _FAR = 1 << 20  # octaves: no double is so far out
 
 
@@ -53,9 +56,23 @@ def with_pair_tables(symbols: Sequence[sp.Symbol], formulas: tuple[sp.Expr, ...]
     inner = compile_expression((*symbols, *names.values()), tuple(formula.xreplace(names) for formula in formulas))
     laws = [compile_expression(symbols, _law(node)) for node in nodes]
     tables = [_table(*node.functions) for node in nodes]
+    exact = compile_expression(symbols, formulas)
 
     def call(*values: Any) -> tuple[Array, ...]:
-        return inner(*values, *(table(*law(*values)) for table, law in zip(tables, laws, strict=True)))
+        at = [np.broadcast_arrays(*map(np.asarray, law(*values))) for law in laws]
+        found = inner(*values, *(table(*law) for table, law in zip(tables, at, strict=True)))
+        with np.errstate(all="ignore"):
+            parallel = [
+                np.abs(c) > (1 - _PARALLEL) * np.sqrt(v * w) for v, w, c in (law for law in at if len(law) == 3)
+            ]
+        near = np.any(parallel, axis=0) if parallel else np.array(False)
+        if not near.any():
+            return found
+        means = exact(*(np.broadcast_to(value, near.shape)[near] for value in values))
+        found = tuple(np.array(np.broadcast_to(one, near.shape), dtype=float) for one in found)
+        for one, mean in zip(found, means, strict=True):
+            one[near] = mean
+        return found
 
     return call
 
