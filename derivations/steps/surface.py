@@ -38,12 +38,14 @@ def within_rounding(limit: Diffusion) -> Diffusion:
     if not surface(limit):
         return limit
 
-    def inside(expr: sp.Expr) -> sp.Expr:
+    def inside(expr: sp.Expr) -> sp.Expr:  # long averages are not compared with bounds, which takes seconds
         expr = expr.replace(
-            lambda e: isinstance(e, sp.asin | sp.acos), lambda e: e.func(sp.Max(-1, sp.Min(1, e.args[0])))
+            lambda e: isinstance(e, sp.asin | sp.acos),
+            lambda e: e.func(sp.Max(-1, sp.Min(1, e.args[0], evaluate=False), evaluate=False)),
         )
         return expr.replace(
-            lambda e: e.is_Pow and e.exp.is_positive and (2 * e.exp).is_odd, lambda e: sp.Max(0, e.base) ** e.exp
+            lambda e: e.is_Pow and e.exp.is_positive and (2 * e.exp).is_odd,
+            lambda e: sp.Max(0, e.base, evaluate=False) ** e.exp,
         )
 
     entries = LazyCovariance(lambda i, j: inside(limit.entry(i, j)))

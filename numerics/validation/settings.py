@@ -76,7 +76,8 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
-    return [neurons, matrix]
+    # angles say all of neurons on a sphere, whose own equation for several inputs is long
+    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
 
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:
