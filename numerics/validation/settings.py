@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from derivations import Derivation
 from derivations.architectures import Recipe
 from derivations.diffusion import Flow
-from derivations.limits import CollapseDiffusion
+from derivations.limits import CollapseDiffusion, GramDiffusion
 from derivations.limits.elimination.moments import LayerMoments
 from derivations.limits.gram import gram_matrix
 from numerics.networks import simulate_network
@@ -76,8 +76,12 @@ def settings_of(
     if closure is None or not closure.process.states or isinstance(closure.process, Flow):
         return [neurons]
     matrix = GramSetting(recipe, closure.process, d.gram_law, start, *given, explosive=explosive, closure=closure)
-    # angles say all of neurons on a sphere, whose own equation for several inputs is long
-    return [matrix] if closure.fixed and recipe.coordinates > 1 else [neurons, matrix]
+    if closure.fixed and recipe.coordinates > 1:
+        # angles say all of neurons on a sphere, whose own equation for several inputs is long; steps to matrices of a smaller rank, which are
+        # taken back to these each time, have errors that fall more slowly
+        process = closure.process
+        return [neurons if isinstance(process, GramDiffusion) and process.rank < recipe.coordinates else matrix]
+    return [neurons, matrix]
 
 
 def _centred(recipe: Any, x0: ArrayLike) -> bool:
