@@ -153,7 +153,8 @@ def _projected(limit: GramDiffusion, rank: int) -> Advance:
         v[:, fixed, fixed] = norms
         for k, (a, b) in enumerate(pairs):
             v[:, a, b] = v[:, b, a] = x[:, k]
-        _require_possible(v, factor_of_rank(v, rank), rank)
+        known = v[np.isfinite(v).all(axis=(1, 2))]  # paths that exploded in an earlier span start beyond numbers
+        _require_possible(known, factor_of_rank(known, rank), rank)
         for step in range(steps):
             states = [_inside(v, a, b) for a, b in pairs]
             now = time + step * h
