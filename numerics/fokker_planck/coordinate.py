@@ -353,11 +353,11 @@ class Coordinate:
             return self._pace(self._table[0])
 
     def closest(self, end: float) -> float:
-        """The distance from an end of the state nearest to it that is told apart from it; 0 where the table does not go so far."""
+        """The distance from a finite end of the state nearest to it that is told apart from it, as a double and on the grid."""
         c = self.coefficients
         sides = zip(self.sides, self.range, (c.left, c.right), strict=True)
         last = [float(c.chart.distance(np.array(y), at)) for side, y, at in sides if side.stops and c.state(at) == end]
-        return max([*last, np.spacing(end)]) if last else 0.0
+        return max([*last, float(np.spacing(abs(end)))])
 
     @property
     def edges(self) -> Array:

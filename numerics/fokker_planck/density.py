@@ -181,8 +181,9 @@ class GridMeasure(ByContent, Measure):
         """Density at states; 0 outside the grid."""
         chart = self.coordinate.coefficients.chart
         y = self._numbers(x)
-        with np.errstate(invalid="ignore"):
-            return ((self._table.pdf(y) if y.size > MANY else self._density(y)) / chart.stretch(y))[()]
+        per_number = np.array(self._table.pdf(y) if y.size > MANY else self._density(y))
+        np.divide(per_number, chart.stretch(y), out=per_number, where=per_number > 0)
+        return per_number[()]
 
     def _numbers(self, x: ArrayLike) -> Array:
         """What states are counted as; beyond the ends, what is beyond the numbers of these."""

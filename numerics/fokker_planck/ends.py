@@ -95,7 +95,7 @@ def counted_from_ends(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], pla
     chart: Chart = Odds(ends[0], ends[1]) if all(known) else Shift(ends[0] if found[0] else ends[1])
     drift, variance, held = [], [], [0.0, 0.0]
     for k, close in enumerate(found):
-        if close is not None and known[k] and (all(known) or isinstance(chart, Shift) and chart.origin == ends[k]):
+        if close is not None and known[k] and (all(known) or (isinstance(chart, Shift) and chart.origin == ends[k])):
             number = np.inf if k and isinstance(chart, Odds) else 0.0
             own, noise = close
             held[k] = min(part.radius for part in close if part is not None)
