@@ -16,7 +16,7 @@ from derivations.errors import DerivationError, shown
 from derivations.interchange import read_limit, written
 from derivations.notation.means import lines_with_named_means
 from derivations.notation.printed import Shown
-from derivations.notation.shares import with_named_shares
+from derivations.notation.shares import lines_with_named_shares
 from derivations.notation.steps import Line
 
 #: What a limit of each kind is made of.
@@ -48,7 +48,7 @@ class Equation(Shown):
     @property
     def said(self) -> tuple[Line, ...]:
         """The equation with names for shares of attention and for means that come more than once."""
-        return lines_with_named_means(with_named_shares(self.lines)[0])
+        return lines_with_named_means(lines_with_named_shares(self.lines))
 
     @property
     def headline(self) -> str:

@@ -67,6 +67,12 @@ def test_an_equation_of_attention_names_shares_and_their_covariance():
     assert "d[X^{i,1}, X^{k,2}]_t = E[a_2ᵀ C a_1] δ_ik dt" in said
     assert "C = [[" in said
     assert "softmax(" not in said
+    here = "here: a_α is the softmax of row α of the scores Y, of n Gaussian queries and keys"
+    assert said.splitlines()[-1] == here
+    masked = str(derive(AttentionBlock(width=n, masked=True)).limit)
+    assert masked.splitlines()[-1] == f"{here}, over what the mask [[1, 0], [1, 1]] shows"
+    turned = str(derive(AttentionBlock(width=n, frequencies=(1, sp.Rational(1, 10)))).limit)
+    assert "turned by [[0, 1], [0, 1/10]]" in turned  # as it was: a line for the angles would be needed
 
 
 def test_entries_that_are_made_when_read_come_back_equal():
