@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from derivations.diffusion import Diffusion
 from numerics.compile.beside import Beside
@@ -68,7 +68,7 @@ class Counted:
     held: tuple[float, float] = (0.0, 0.0)
 
 
-def counted_from_ends(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], places: Sequence[float]) -> Counted | None:
+def counted_from_ends(process: Diffusion, interval: tuple[Any, Any], places: Sequence[float]) -> Counted | None:
     """From the finite ends at which the noise vanishes or explodes; None if there are none beside 0, or their digits are not known.
 
     Parameters
@@ -82,6 +82,7 @@ def counted_from_ends(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], pla
 
     Examples
     --------
+    >>> import sympy as sp
     >>> x = sp.Symbol("x", real=True)
     >>> sine = Diffusion((x,), [0], [[sp.sin(x) ** 2]])
     >>> counted_from_ends(sine, (sp.S.Zero, sp.pi), ()).chart
@@ -105,7 +106,7 @@ def counted_from_ends(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], pla
 
 
 def _close(
-    process: Diffusion, interval: tuple[sp.Expr, sp.Expr], k: int, places: Sequence[float]
+    process: Diffusion, interval: tuple[Any, Any], k: int, places: Sequence[float]
 ) -> tuple[Beside | None, Beside] | None:
     """Drift, None where it is 0, and squared noise close to an end."""
     end, other = float(interval[k]), float(interval[1 - k])
