@@ -55,8 +55,8 @@ def _errors(symbols, entries, values, found):
         ]
 
 
-@pytest.mark.parametrize("inputs", [1, 2])
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("inputs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_noises_of_nearly_equal_neurons_keep_their_digits(layer, inputs):
     symbols, entries = _coefficients(derive(Network(LAYERS[layer], width=3, inputs=inputs)).limit)
     function = compile_expression(symbols, tuple(entries))
