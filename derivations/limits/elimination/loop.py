@@ -19,7 +19,7 @@ import sympy as sp
 
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
-from derivations.language.statements import Mix
+from derivations.language.statements import Mask, Mix
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.continuity import at_means
@@ -276,6 +276,11 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
             f"a norm behind a head of attention is an average over the neurons of its values, and with {expansion.sizes[stray[0].layer]} of them it "
             "fluctuates: its mean has no closed form; at infinite width give the values out=symbols.width, or put the norm before queries, keys and values"
         )
+    if any(isinstance(statement, Mask) and statement.over is not None for own in made for statement in own):
+        return NotClosed(
+            f"the average {averages} fluctuates at a fixed number of neurons, since some of them are dropped, and the mean of a function of it other than "
+            "a whole power has no closed form: drop what is made of the average instead, as in dropout(rms_norm(x)), or take the width to infinity"
+        )
     if all(len(own) > 1 and node.body.is_Mul for node, own in zip(stray, made, strict=True)):
         return NotClosed(
             f"a function of scores of few keys, {averages}, whose law has no closed form, is known for the softmax alone and for powers: take the "
@@ -285,12 +290,12 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
     if 0 not in expansion.few and all(node.layer in expansion.few for node in stray):
         return NotClosed(
             f"the average {averages} over what a matrix puts out fluctuates, since it is over {brief(', '.join(map(str, few)))} neurons however wide the "
-            "network is, and the mean of a function of it other than a power has no closed form: let their number grow with the width, as out=n, and "
-            "take the width to infinity"
+            "network is, and the mean of a function of it other than a whole power has no closed form: let their number grow with the width, as "
+            "out=n, and take the width to infinity"
         )
     return NotClosed(
         f"the average {averages} over what a matrix puts out fluctuates at a fixed number of neurons, and the mean of a function of it other than a "
-        "power has no closed form: put the norm before the matrix, as in A(relu(B(rms_norm(x)))), or take the width to infinity"
+        "whole power has no closed form: put the norm before the matrix, as in A(relu(B(rms_norm(x)))), or take the width to infinity"
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import Network, Weights, average, derive, dropout, gelu, layer_norm, relu, rms_norm, tanh
+from derivations import Network, Weights, average, derive, drop_branch, dropout, gelu, layer_norm, relu, rms_norm, tanh
 from derivations.errors import NotClosed
 from derivations.symbols import step as eps
 from derivations.symbols import width as n
@@ -96,6 +96,12 @@ def test_means_in_the_drift_are_those_of_the_sphere():
         (lambda x: (A(x) + 1) / sp.sqrt(average(A(x) ** 2) - average(A(x)) ** 2) - x, "vanish|fluctuates"),
         (lambda x: A(x) / average(A(x) ** 2) ** 2, "fluctuates"),
         (lambda x: rms_norm(Weights("A", row_covariance=sp.diag(1, 2, 3))(x)), "fluctuates"),
+        (
+            lambda x: rms_norm(dropout(A(x), sp.Rational(1, 2)), eps=1),
+            "since some of them are dropped, .* other than a whole power",
+        ),
+        (lambda x: A(tanh(average(dropout(x, sp.Rational(1, 2))))), "drop what is made of the average instead"),
+        (lambda x: A(tanh(average(drop_branch(B(x), sp.Rational(1, 2))))), "over what a matrix puts out fluctuates"),
     ],
     ids=[
         "dead",
@@ -108,6 +114,9 @@ def test_means_in_the_drift_are_those_of_the_sphere():
         "moved by a number",
         "no second moment",
         "rows that differ",
+        "some dropped",
+        "some of the state dropped",
+        "dropped together",
     ],
 )
 def test_what_has_no_such_mean_is_refused(branch, says):
