@@ -78,7 +78,7 @@ def _groups(expressions: Iterable[sp.Expr]) -> list[tuple[sp.Symbol, ...]]:
         for term in total.args:
             own = variables(term)
             if len(own) == 1:
-                alike.setdefault(_of_one(term.as_coeff_Mul()[1], *own), set()).update(own)
+                alike.setdefault(_of_one(term, *own), set()).update(own)
         found |= {frozenset(group): None for group in alike.values() if len(group) > 1}
     return [tuple(sorted(group, key=sp.default_sort_key)) for group in sorted(found, key=len)][:_MOST]
 
