@@ -22,7 +22,7 @@ def mehler_mean(f: Function, g: Function, deviations: tuple[mp.mpf, mp.mpf], rho
     Parameters
     ----------
     f, g : callable
-        Analytic beside the real line.
+        Real, and analytic beside the real line.
     deviations : pair of mpf
     rho : mpf
 
@@ -47,10 +47,12 @@ def mehler_mean(f: Function, g: Function, deviations: tuple[mp.mpf, mp.mpf], rho
         for z, weight in new_nodes(level, edge, bits):
             if z < 0:
                 continue  # beside its opposite
-            for own, function, s in zip((0, 1), (f, g), deviations, strict=True):
+            for k, function, s in zip((0, 1), (f, g), deviations, strict=True):
                 right, left = weight * function(s * z), weight * function(-s * z) if z else mp.mpf(0)
-                squares[own] += (right**2 + left**2) / weight
-                both[own] = right + left, right - left
+                if isinstance(right + left, mp.mpc):
+                    return None  # errors are those of real numbers
+                squares[k] += (right**2 + left**2) / weight
+                both[k] = right + left, right - left
             before, polynomial = mp.mpf(0), mp.mpf(1)
             for n in range(count):
                 for own, parts in zip(sums, both, strict=True):

@@ -54,6 +54,7 @@ def test_the_series_is_the_mean_over_the_plane(f, g, deviations, rho):
         (mp.tanh, 5, "0.1"),  # narrow beside the Gaussian
         (lambda u: 1 / (1 + (60 * u) ** 2), 1, "0.1"),  # a pole close to the line
         (lambda u: mp.exp(u * u / 4.2), 1, "0.4"),  # grows with its weight
+        (lambda u: mp.expj(u), 1, "0.4"),  # complex
     ],
 )
 def test_what_the_series_does_not_know_it_does_not_say(f, deviation, rho):
