@@ -16,6 +16,7 @@ from derivations.exponents.words import (
     outside_step,
     regime_step,
     scores_step,
+    smaller,
     stands_step,
     terms_step,
 )
@@ -91,7 +92,7 @@ def short_step(found: Found) -> Step:
         introduced = (
             f"; {'those of the branches are' if found.family.has_branches else 'that of the branch is'} introduced here"
         )
-    because = "Derived below. With smaller sizes the network tends to the identity, and larger ones are too strong for a limit."
+    because = f"Derived below. With smaller sizes {smaller(found)}, and larger ones are too strong for a limit."
     if alone:
         because += " A time follows from your numbers: well below 1 the network is still close to the identity."
     return Step(

@@ -17,7 +17,7 @@ from derivations.exponents.family import Family, Role
 from derivations.exponents.maps import LayerMaps, layer_maps
 from derivations.exponents.regimes import Exponents, ScalingRegime, width_exponent
 from derivations.exponents.scores import ScoreRegime, score_regimes
-from derivations.exponents.terms import Powers, Terms, keeps_norm, norm_rates
+from derivations.exponents.terms import Powers, Terms, keeps_norm, norm_rates, unseen
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.joint import joint_limit
 from derivations.limits.meanfield import mean_symbols
@@ -197,6 +197,21 @@ class Found:
         if top > 0:
             return Verdict("too strong", regime, sizes, self.long_run(tuple(leading)))
         return Verdict("identity" if top < 0 else "limit", regime, sizes)
+
+    @cached_property
+    def unseen(self) -> tuple[Powers, ...]:
+        """What moves single neurons and neither their variances nor their correlations; neurons themselves are followed at a fixed width."""
+        if self.terms is None or self.family.order == "depth":
+            return ()
+        of_width = (sp.S.Zero,) if self.family.order == "joint" else ()
+        return tuple((*powers, *of_width) for powers in unseen(self.family, self.terms))
+
+    def unseen_sizes(self) -> dict[Powers, sp.Expr]:
+        """As the sizes of a verdict, of what moves single neurons alone in the network as it stands."""
+        if self.exponents is None:
+            return {}
+        given, absent = self._point({}, self.exponents)
+        return {m: self.exponents.size(given, m) for m in self.unseen if not any(m[k] for k in absent)}
 
     @cached_property
     def has_joint_limit(self) -> bool:

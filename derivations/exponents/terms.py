@@ -178,7 +178,7 @@ def _outside(expr: sp.Expr, symbols: set[sp.Symbol]) -> sp.Expr:
 
 
 def _reduced(program: Program) -> Program:
-    """Without matrices that are 0, or read 0 and have no biases."""
+    """Without matrices that are 0, or read 0 and have no biases, and without what nothing reads then."""
     nothing = {
         s.symbol: sp.S.Zero
         for s in program.statements
@@ -186,7 +186,7 @@ def _reduced(program: Program) -> Program:
         and s.weights.bias_mean == 0
         and ((s.weights.is_mean and s.weights.mean == 0) or (s.body == 0 and s.weights.bias_variance == 0))
     }
-    return program.xreplace(nothing) if nothing else program
+    return (program.xreplace(nothing) if nothing else program).without_unread()
 
 
 def terms(found: Family) -> Terms:
@@ -330,6 +330,26 @@ def norm_rates(found: Family, made: Terms) -> dict[Powers, tuple[sp.Expr, sp.Exp
             return None
     means = 1 if found.order == "depth" else 2
     return {powers: (row[0], row[means] if len(row) > means else sp.S.Zero) for powers, row in table.items()}
+
+
+def unseen(found: Family, made: Terms) -> tuple[Powers, ...]:
+    """The monomials that move a neuron at infinite width and of which nothing is seen in second moments: what a norm takes away again."""
+    graded = Graded.of(found)
+    inputs = found.coordinates if graded.program.has_positions else 1
+    moved: list[Powers] = []
+    for degree in (d for d in _DEGREES if d <= made.degree and not moved):
+        try:
+            layer = LayerMoments(graded.program, inputs, infinite=True, order=degree)
+            layer.at_rest()
+            moved = list(_table(graded, layer.spread(0, 0)[1:]))
+        except DerivationError:
+            return ()  # no layer near the identity
+    seen = [p for table in (made.drift, made.noise) for p in table]
+    return tuple(
+        p
+        for p in moved
+        if not any(all(a >= b for a, b in zip(p, q, strict=False)) for q in seen if not any(q[len(p) :]))
+    )
 
 
 def _of_flow(found: Family, graded: Graded, degree: int, of_norms: bool = False) -> _Tables:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import sympy as sp
 
 from derivations.explain.recursion import recursion_step
-from derivations.explain.shares import with_named_shares
 from derivations.exponents.course import Course
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found, Verdict
@@ -17,6 +16,7 @@ from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
 from derivations.notation.nodes import Rate, Word, letter
 from derivations.notation.plain import Words
+from derivations.notation.shares import with_named_shares
 from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.symbols import depth, mean_square, step, time
 
@@ -151,13 +151,16 @@ def regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
             Line(Word(f"{'time' if len(clocks) == 1 else which} of L layers"), (Term(depth * monomial(found, p)),))
             for p, which in clocks.items()
         ]
-    because: Words = (
-        "These terms are of the size of a layer's time. If all of them are smaller, the network tends to the identity.",
-    )
+    because: Words = (f"These terms are of the size of a layer's time. If all of them are smaller, {smaller(found)}.",)
     shown, named = with_named_shares(tuple(lines))
     return result(
         f"Regime {k}: {regime.kind}", claim, shown, (*because, *beyond(found, (*regime.drift, *regime.noise)), *named)
     )
+
+
+def smaller(found: Found) -> str:
+    """What the network does where all terms are smaller than a layer's time."""
+    return "variances and correlations stay as they are" if found.unseen else "the network tends to the identity"
 
 
 def scores_step(found: Found) -> Step:
@@ -256,7 +259,7 @@ def outside_step(found: Found) -> Step:
         (
             "Where every monomial is smaller than ",
             1 / depth,
-            ", the network tends to the identity. Where one is larger, its flow runs for a time that grows with the depth.",
+            f", {smaller(found)}. Where one is larger, its flow runs for a time that grows with the depth.",
         ),
         (),
         (
@@ -296,6 +299,37 @@ def _not_near_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
     ), (*changed, *leads)
 
 
+def _of_identity(found: Found, verdict: Verdict) -> tuple[Words, Words]:
+    """Of a network whose second moments stay, and at a fixed width its neurons."""
+    grown = (" Larger branches have a limit, under the conditions above.",) if found.regimes else ()
+    because: Words = ("All monomials are smaller than a layer's time.", *grown)
+    if not found.unseen:
+        claim: Words = (
+            "As it stands the network tends to the identity: what all layers add is of size ",
+            depth**verdict.excess,
+        )
+        return (*claim, " in the mean square."), because
+    own = found.unseen_sizes()
+    moved = max(own.values(), default=sp.S.NegativeInfinity)
+    claim = ("As it stands variances and correlations stay as they are",)
+    if verdict.sizes:
+        claim += (": what all layers add to them is of size ", depth**verdict.excess)
+    if moved < 0:
+        return (
+            *claim,
+            "; and the network tends to the identity: neurons move by the size ",
+            depth**moved,
+            " in the mean square.",
+        ), because
+    how = "diffuse at a fixed size" if moved == 0 else "forget where they started"
+    return (
+        *claim,
+        f", while single neurons {how}: what all layers add to them is of size ",
+        depth**moved,
+        " in the mean square.",
+    ), because
+
+
 def stands_step(found: Found) -> Step:
     """What the network does at the exponents that it has."""
     verdict = found.at()
@@ -313,14 +347,7 @@ def stands_step(found: Found) -> Step:
         claim += (f": {verdict.regime.kind}.",) if verdict.regime else (".",)
         because = ("Its leading monomials are of the size of a layer's time.",)
     elif verdict.kind == "identity":
-        claim = (
-            "As it stands the network tends to the identity: what all layers add is of size ",
-            depth**verdict.excess,
-            " in the mean square.",
-        )
-        because = (
-            "All monomials are smaller than a layer's time. Larger branches have a limit, under the conditions above.",
-        )
+        claim, because = _of_identity(found, verdict)
     elif verdict.kind == "not continuous":
         claim, because = _not_near_identity(found, verdict)
     else:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import sympy as sp
 
 from derivations.errors import NotClosed
-from derivations.language.statements import Mean, Program, read_symbols
+from derivations.language.statements import Mean, Program
 from derivations.symbols import state, step
 
 
@@ -46,16 +46,10 @@ def followed_by_projection(program: Program) -> Program:
     NotClosed
         If that joins positions.
     """
-    still = program.xreplace({step: sp.S.Zero})
-    needed = set(still.update.free_symbols)
-    for s in reversed(still.statements):
-        if s.symbol in needed:
-            needed |= read_symbols(s)
+    still = program.xreplace({step: sp.S.Zero}).without_unread()
     again: dict[sp.Symbol, sp.Expr] = {state: program.update}
     added = []
     for s in still.statements:
-        if s.symbol not in needed:
-            continue
         if not isinstance(s, Mean) or s.pair:
             raise NotClosed(
                 "the layer adds to a state that it projects by more than averages over neurons; say the projection last, behind the sum"

@@ -177,6 +177,17 @@ class Program:
         matrices = (s.weights for s in self.statements if isinstance(s, Matrix))
         return tuple(dict.fromkeys(w for w in matrices if w.taps))
 
+    def without_unread(self) -> Program:
+        """The program without statements that neither the update nor a statement that it needs reads."""
+        at_all, turned = dict(self.others), {s.weights for s in self.statements if isinstance(s, Back)}
+        needed, kept = set(self.update.free_symbols), list[Statement]()
+        for s in reversed(self.statements):
+            needed |= {at_all[twin] for twin in needed & at_all.keys()}
+            if s.symbol in needed or (isinstance(s, Matrix) and s.weights in turned):
+                kept.append(s)
+                needed |= read_symbols(s)
+        return replace(self, statements=tuple(reversed(kept)))
+
     def at_one_position(self) -> Program:
         """The program at a generic position of each input, for programs whose positions meet in filters only."""
         statements = tuple(replace(s, each=1) if isinstance(s, Mask) else s for s in self.statements)

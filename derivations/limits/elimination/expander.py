@@ -6,12 +6,13 @@ A coordinate is an input, or one of its tangents: coordinates m, …, 2m − 1 a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import sympy as sp
 
-from derivations.language.statements import Back, Mask, Matrix, Mean, Mix, Neurons, Program, Statement
+from derivations.language.statements import Back, Mask, Matrix, Mean, Mix, Neurons, Program, Statement, read_symbols
 from derivations.language.weights import Weights
-from derivations.limits.elimination.averages import FilterAverage, layer_average, reduced
+from derivations.limits.elimination.averages import FilterAverage, LayerAverage, layer_average, reduced
 from derivations.limits.elimination.draws import Coins, Fluctuations, Random
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.held import HeldMean, HeldSum, held
@@ -180,8 +181,34 @@ class Expander:
         """The average of a body over a layer's neurons; one neuron's number is its own average."""
         if self.is_single(layer):
             return reduced(body)
-        found = layer_average(body, self.variables[layer], layer)
+        found = self._without_odd(layer_average(body, self.variables[layer], layer), layer)
         return reduced(found.xreplace(self.fixed) if self.fixed and layer == 0 else found)
+
+    def _without_odd(self, found: sp.Expr, layer: int) -> sp.Expr:
+        """Without averages over infinitely many neurons of what changes its sign with a matrix, which are their means and so 0."""
+        if not self._signed or layer in self.few:
+            return found
+        odd = {
+            node
+            for node in found.atoms(LayerAverage)
+            for weights in self._signed
+            if node.body.xreplace({v: -v for v in self.out.get(weights, ())}) == -node.body
+        }
+        return found.xreplace(dict.fromkeys(odd, sp.S.Zero))
+
+    @cached_property
+    def _signed(self) -> tuple[Weights, ...]:
+        """At infinite width the centred Gaussian matrices with rows that are alike whose output is added up and averaged, and read by nothing else."""
+        matrices = [s for s in self.program.statements if isinstance(s, Matrix)] if self.infinite else []
+        kept = {s.weights: s for s in matrices if self.is_gaussian(s) and not s.weights.is_correlated}
+        read = [
+            read_symbols(s)
+            for s in self.program.statements
+            if not (isinstance(s, Mean) and s.power == 1 and not s.over.is_few)
+        ]
+        elsewhere = set().union(*read)
+        shifted = {s.weights for s in matrices if s.symbol in elsewhere} | self.turned
+        return tuple(w for w in kept if w not in shifted and w.mean == 0 and w.bias_mean == 0)
 
 
 def _fluctuates(statement: Statement) -> bool:
