@@ -182,8 +182,8 @@ def test_probabilities_of_outputs_do_not_exceed_one():
 def test_simulated_paths_are_counted():
     seen = []
     output_law(
-        derive(MLPBlock("tanh", width=3, inputs=1)),
-        x0=[[1], [0.5], [-0.3]],
+        derive(MLPBlock("tanh", width=3, inputs=2)),
+        x0=[[1, 0.5], [0.5, 1], [-0.3, 0]],
         samples=300,
         steps=20,
         progress=lambda *now: seen.append(now),

@@ -101,8 +101,8 @@ def test_scores_of_scale_one_over_the_width_vanish_and_of_its_root_stay():
         (lambda: parse_layer("dropout(x)"), UnsafeExpression, "is given 1 arguments; write dropout"),
         (lambda: parse_layer("softmax(x, causal, mask=causal)"), UnsafeExpression, "is given 2 arguments; write softmax"),
     ],
-    ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "an option twice", "a place elsewhere",
-         "a place in the body", "a single point", "too few", "a mask twice"],
+    ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "an option twice",
+         "a place elsewhere", "a place in the body", "a single point", "too few", "a mask twice"],
 )  # fmt: skip
 def test_what_is_refused(body, error, words):
     with pytest.raises(error, match=words):
