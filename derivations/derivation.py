@@ -22,6 +22,7 @@ from derivations.laws.limit_law import lamperti_forms, limit_law, scalar
 from derivations.limits.depth import DependentNoises
 from derivations.notation import citations
 from derivations.notation.citations import Source
+from derivations.notation.means import with_named_means
 from derivations.notation.printed import Printed
 from derivations.notation.steps import Step
 from derivations.symbols import width as any_width
@@ -218,7 +219,7 @@ class Derivation(Printed):
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """Named steps, each with its statement, expressions and reason."""
-        return explain.with_named_constants((*_STEPS[self.order](self), explain.existence_step(self.existence)))
+        return with_named_means((*_STEPS[self.order](self), explain.existence_step(self.existence)))
 
 
 def derive(architecture: Recipe, order: str | None = None) -> Derivation:

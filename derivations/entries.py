@@ -9,6 +9,24 @@ from typing import Any
 import sympy as sp
 
 
+def is_to_rebuild(formula: sp.Basic) -> bool:
+    """Whether a number stands before a sum in it, which SymPy multiplies out whenever it puts the formula together, as on the way through a pickle."""
+    return any(map(_is_factored, formula.atoms(sp.Mul)))
+
+
+def rebuilt_entry(entry: sp.Expr) -> sp.Expr:
+    """The same, put together anew where it is to be."""
+    if not is_to_rebuild(entry):
+        return entry
+    return entry.replace(_is_factored, lambda product: product.func(*product.args))
+
+
+def _is_factored(product: sp.Basic) -> bool:
+    return (
+        isinstance(product, sp.Mul) and len(product.args) == 2 and product.args[0].is_Number and product.args[1].is_Add
+    )
+
+
 @dataclass(frozen=True)
 class LazyCovariance:
     """A covariance matrix by its entries, for many states: made when it is read.
@@ -26,7 +44,7 @@ class LazyCovariance:
 
     def matrix(self, size: int) -> sp.ImmutableMatrix:
         """All entries."""
-        table = {(i, j): self.entry(i, j) for i in range(size) for j in range(i + 1)}
+        table = {(i, j): rebuilt_entry(self.entry(i, j)) for i in range(size) for j in range(i + 1)}
         return sp.ImmutableMatrix(size, size, lambda i, j: table[max(i, j), min(i, j)])
 
 
@@ -79,4 +97,4 @@ class CovarianceField:
 
 def entry_of(held: LazyCovariance | sp.ImmutableMatrix, i: int, j: int) -> sp.Expr:
     """One entry of a covariance."""
-    return held.entry(max(i, j), min(i, j)) if isinstance(held, LazyCovariance) else held[i, j]
+    return rebuilt_entry(held.entry(max(i, j), min(i, j))) if isinstance(held, LazyCovariance) else held[i, j]

@@ -164,6 +164,24 @@ def _in_cases(text: str) -> str:
     return text
 
 
+def _in_alternatives(text: str) -> str:
+    """Choices between conditions, which SymPy makes of comparisons with pieces, by its signs for and, or, not; inner ones first."""
+    while (start := text.rfind("ITE(")) >= 0:
+        parts, depth, begun = [], 0, start + len("ITE(")
+        for end in range(begun - 1, len(text)):
+            depth += (text[end] in "([{") - (text[end] in ")]}")
+            if depth == 0 or (depth == 1 and text[end] == ","):
+                parts.append(text[begun:end].strip())
+                begun = end + 1
+            if depth == 0:
+                break
+        else:
+            return text
+        by, first, second = parts
+        text = f"{text[:start]}({by}) & ({first}) | ~({by}) & ({second}){text[end + 1 :]}"
+    return text
+
+
 def brief(formula: object, most: int = 120) -> str:
     """A formula as people can read it in a message: the middle left out where it is long, bound variables by their names.
 
@@ -178,9 +196,11 @@ def brief(formula: object, most: int = 120) -> str:
     'relu(x)'
     >>> brief(sp.Piecewise((sp.exp(sp.Symbol("x")) - 1, sp.Symbol("x") <= 0), (sp.Symbol("x"), True)))
     '{exp(x) - 1 if x <= 0; x otherwise}'
+    >>> brief(sp.ITE(sp.Symbol("x") > 0, sp.Symbol("y") > 0, sp.Symbol("y") < 1))
+    '(x > 0) & (y > 0) | ~(x > 0) & (y < 1)'
     """
     text = re.sub(r"Piecewise\(\(0, (.+?) <= 0\), \(\1, True\)\)", r"relu(\1)", readable(str(formula)))
-    text = _in_cases(text)
+    text = _in_cases(_in_alternatives(text))
     if len(text) <= most:
         return text
     return f"{text[: 2 * most // 3]} … {text[-most // 6 :]} ({len(text)} characters)"

@@ -50,7 +50,10 @@ def entry(expr: sp.Basic) -> dict[str, str]:
 
 def written(kind: str, parts: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a limit: symbols, expressions and matrices."""
-    return {"kind": kind, **{name: _written(part) for name, part in parts.items() if part is not None}}
+    return {
+        "kind": kind,
+        **{name: _written(part) for name, part in parts.items() if part is not None and part is not False},
+    }
 
 
 def _written(part: Any) -> Any:
@@ -61,7 +64,7 @@ def _written(part: Any) -> Any:
         return [[once(e) for e in row] for row in part.tolist()]
     if isinstance(part, tuple):
         return [_written(e) for e in part]
-    return entry(part)
+    return entry(sp.true if part is True else part)
 
 
 def read_limit(text: str, kinds: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, Any]]:

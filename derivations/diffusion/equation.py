@@ -11,16 +11,20 @@ import sympy as sp
 
 from derivations.constants import named
 from derivations.decimals import exact_decimals
+from derivations.entries import is_to_rebuild, rebuilt_entry
 from derivations.errors import DerivationError, shown
 from derivations.interchange import read_limit, written
+from derivations.notation.means import lines_with_named_means
 from derivations.notation.printed import Shown
+from derivations.notation.shares import lines_with_named_shares
+from derivations.notation.steps import Line
 
 #: What a limit of each kind is made of.
 _FIELDS = {
     "Diffusion": ("states", "drift", "covariance", "domain", "time", "sigma"),
     "NeuronDiffusion": ("neuron", "neuron_drift", "neuron_covariance", "width", "time"),
     "Flow": ("states", "drift", "time"),
-    "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix", "rank"),
+    "GramDiffusion": ("states", "drift", "covariance", "domain", "time", "sigma", "matrix", "rank", "centred"),
     "CollapseDiffusion": (
         "states", "drift", "covariance", "domain", "time", "sigma", "start", "curvature", "mean_rate", "variance_rate", "gap",
     ),
@@ -40,6 +44,11 @@ class Equation(Shown):
     """What limits of all kinds share: they show their equation."""
 
     states: Any
+
+    @property
+    def said(self) -> tuple[Line, ...]:
+        """The equation with names for shares of attention and for means that come more than once."""
+        return lines_with_named_means(lines_with_named_shares(self.lines))
 
     @property
     def headline(self) -> str:
@@ -130,20 +139,7 @@ def rebuilt(matrix: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
     >>> rebuilt(sp.ImmutableMatrix([kept]))
     Matrix([[2*x + 2]])
     """
-    if not any(map(_is_factored, matrix.atoms(sp.Mul))):
-        return matrix
-    return matrix.applyfunc(rebuilt_entry)
-
-
-def rebuilt_entry(entry: sp.Expr) -> sp.Expr:
-    """One of its entries."""
-    return entry.replace(_is_factored, lambda product: product.func(*product.args))
-
-
-def _is_factored(product: sp.Basic) -> bool:
-    return (
-        isinstance(product, sp.Mul) and len(product.args) == 2 and product.args[0].is_Number and product.args[1].is_Add
-    )
+    return matrix.applyfunc(rebuilt_entry) if is_to_rebuild(matrix) else matrix
 
 
 def _is_infinite(entry: sp.Expr) -> bool:

@@ -35,7 +35,7 @@ from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.existence.directions import by_directions
 from derivations.existence.flows import SecondMoments
-from derivations.existence.growth import explosion_by_powers, is_lipschitz, is_smooth
+from derivations.existence.growth import explosion_by_powers, is_lipschitz, is_smooth, is_smooth_everywhere
 from derivations.existence.joint import linear_growth
 from derivations.existence.layers import added_degree, has_norms, is_locally_lipschitz
 from derivations.existence.statement import UNKNOWN, Existence
@@ -72,6 +72,8 @@ def of_depth(limit: Diffusion | NeuronDiffusion, architecture: Recipe) -> Existe
 
 
 def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: bool) -> tuple[str, str, str]:
+    if is_smooth_everywhere(a.expr, [a.variable]):
+        return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     if not a.complete or a.intervals != ((-sp.oo, sp.oo),) or a.poles:
         missing = a.reason or "it is not defined on the whole line, or infinite somewhere"
         return UNKNOWN, UNKNOWN, f"the activation is not seen to be locally bounded: {missing}"

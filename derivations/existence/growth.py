@@ -57,10 +57,21 @@ def is_lipschitz_drift(drift: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
         return _is_lipschitz_function(drift, x)
     if isinstance(drift, sp.Add | sp.Mul | sp.Max | sp.Min | sp.Abs):
         return all(is_lipschitz_drift(part, states) for part in drift.args)
-    whole = all(
-        power.exp.is_Integer and power.exp.is_positive for power in drift.atoms(sp.Pow) if power.base.has(*states)
-    )
-    return whole and all(isinstance(f, _ENTIRE) for f in drift.atoms(sp.Function, CoordinateSum, GaussianExpectation))
+    return is_smooth_everywhere(drift, states)
+
+
+def is_smooth_everywhere(formula: sp.Expr, states: Sequence[sp.Symbol]) -> bool:
+    """Whether a formula is made of functions without kinks and ends, and of powers of what is positive or whole ones: no zero need be known.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> [is_smooth_everywhere(f, [x]) for f in (sp.cos(x), sp.sin(x) / (1 + x**2), sp.sqrt(x), sp.tan(x))]
+    [True, True, False, False]
+    """
+    powers = [power for power in formula.atoms(sp.Pow) if power.has(*states)]
+    whole = all(p.base.is_positive or (p.exp.is_Integer and p.exp.is_positive) for p in powers)
+    return whole and all(isinstance(f, _ENTIRE) for f in formula.atoms(sp.Function, CoordinateSum, GaussianExpectation))
 
 
 def growing_outward(drift: sp.Expr, x: sp.Symbol) -> bool | None:

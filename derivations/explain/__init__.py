@@ -8,7 +8,6 @@ from derivations.loading import on_demand
 
 if TYPE_CHECKING:
     from derivations.explain.collapse import collapse_steps, one_input_step
-    from derivations.explain.constants import with_named_constants
     from derivations.explain.existence import existence_step
     from derivations.explain.joint import expansion_step, joint_recursion_step, moment_step
     from derivations.explain.law import lamperti_step, law_steps, no_law_step
@@ -44,14 +43,12 @@ __all__ = [
     "settling_step",
     "sub_process_step",
     "width_steps",
-    "with_named_constants",
 ]
 
 __getattr__, __dir__ = on_demand(
     __name__,
     {
         "derivations.explain.collapse": "collapse_steps one_input_step",
-        "derivations.explain.constants": "with_named_constants",
         "derivations.explain.existence": "existence_step",
         "derivations.explain.joint": "expansion_step joint_recursion_step moment_step",
         "derivations.explain.law": "lamperti_step law_steps no_law_step",

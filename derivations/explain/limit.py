@@ -14,7 +14,6 @@ from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.equations import DT, bracket_line, flow_lines, mean_line, scalar_line
 from derivations.equations import neuron_lines as of_neuron
-from derivations.explain.shares import with_named_shares
 from derivations.explain.statements import ShownMoments
 from derivations.limits.closure import GramLimit
 from derivations.limits.gram import GramDiffusion, gram_matrix, upper
@@ -30,6 +29,7 @@ from derivations.notation.nodes import (
     letter,
 )
 from derivations.notation.plain import Words, plain
+from derivations.notation.shares import with_named_shares
 from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.piecewise import Piece, join, pieces
 from derivations.symbols import GRAM, depth, time, width

@@ -11,7 +11,6 @@ import sympy as sp
 from derivations.architectures.base import Recipe
 from derivations.binding import opened
 from derivations.explain.recursion import SMALL, generic_program
-from derivations.explain.shares import with_named_shares
 from derivations.language.statements import Back, Mask, Matrix, Mix
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
@@ -30,6 +29,7 @@ from derivations.notation.nodes import (
     indexed,
     letter,
 )
+from derivations.notation.shares import with_named_shares
 from derivations.notation.steps import Line, Step, Term
 from derivations.sums import CoordinateSum
 from derivations.symbols import step

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import sympy as sp
 
 from derivations.explain.recursion import recursion_step
-from derivations.explain.shares import with_named_shares
 from derivations.exponents.course import Course
 from derivations.exponents.family import Role
 from derivations.exponents.found import Found, Verdict
@@ -17,6 +16,7 @@ from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
 from derivations.notation.nodes import Rate, Word, letter
 from derivations.notation.plain import Words
+from derivations.notation.shares import with_named_shares
 from derivations.notation.steps import Line, Step, Term, equation, result
 from derivations.symbols import depth, mean_square, step, time
 

@@ -313,7 +313,9 @@ class _Builder(ast.NodeVisitor):
         if wrong := next((word for word in options if word not in _OPTIONS), None):
             raise UnsafeExpression(unknown(f"option of the matrix {name}", wrong, _OPTIONS))
         if len(arguments) != 1:
-            _refuse(f"{name} is given {len(arguments)} arguments", "apply a matrix to one body")
+            _refuse(
+                f"{name} is given {len(arguments)} argument{'s' * (len(arguments) != 1)}", "apply a matrix to one body"
+            )
         if options or name not in self.matrices:
             made = Weights(name, **options)
             if self.matrices.setdefault(name, made) != made:
@@ -332,7 +334,10 @@ class _Builder(ast.NodeVisitor):
         if wrong := next((option for option in options if option not in known), None):
             raise UnsafeExpression(unknown(f"option of {name}", wrong, known))
         if len(arguments) != len(needed):
-            _refuse(f"{name} is given {len(arguments)} arguments", f"write {name}({', '.join(needed)})")
+            _refuse(
+                f"{name} is given {len(arguments)} argument{'s' * (len(arguments) != 1)}",
+                f"write {name}({', '.join(needed)})",
+            )
         return word(*arguments, **options)
 
     def _value(self, node: ast.expr, words: bool = True) -> Any:

@@ -19,9 +19,14 @@ from derivations.symbols import initial, time
 Words: TypeAlias = tuple[str | sp.Basic, ...]
 
 
-@dataclass(frozen=True)
-class Atom:
+@dataclass(frozen=True, repr=False)
+class Atom(Legible):
     """A point that carries positive probability: where, how much, and for which starts.
+
+    Examples
+    --------
+    >>> print(Atom(sp.S.Zero, sp.exp(-time), sp.Gt(initial, 0)))
+    P(X_t = 0) = exp(-t), from x_0 > 0
 
     Parameters
     ----------
@@ -34,6 +39,15 @@ class Atom:
     location: sp.Expr
     mass: sp.Expr
     condition: sp.Basic = field(default=sp.true)
+
+    @property
+    def headline(self) -> str:
+        """All of it."""
+        return str(self)
+
+    def __str__(self) -> str:
+        starts = "" if self.condition == sp.true else f", from {plain(self.condition)}"
+        return f"P(X_t = {plain(self.location)}) = {plain(self.mass)}{starts}"
 
 
 @dataclass(frozen=True, repr=False)

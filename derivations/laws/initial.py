@@ -9,11 +9,13 @@ import sympy as sp
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError
 from derivations.gaussian import expect
+from derivations.notation.plain import plain
+from derivations.notation.printed import Legible
 from derivations.piecewise import Piece, join
 
 
-@dataclass(frozen=True)
-class Normal:
+@dataclass(frozen=True, repr=False)
+class Normal(Legible):
     r"""A Gaussian start :math:`X_0 \sim N(m, v)`, as a first layer :math:`X_0 = W_{\mathrm{in}} a` makes it.
 
     Parameters
@@ -27,6 +29,8 @@ class Normal:
     --------
     >>> Normal(0, 2).density(sp.Integer(0))
     1/(2*sqrt(pi))
+    >>> print(Normal(0, 2))
+    N(0, 2)
     """
 
     mean: sp.Expr
@@ -45,6 +49,12 @@ class Normal:
             raise DerivationError(
                 f"a Gaussian start needs a finite mean and a positive variance, got {self.mean}, {self.variance}"
             )
+
+    def __repr__(self) -> str:
+        return f"Normal({self.mean}, {self.variance})"
+
+    def __str__(self) -> str:
+        return f"N({plain(self.mean)}, {plain(self.variance)})"
 
     def density(self, x: sp.Expr) -> sp.Expr:
         """Density at x."""

@@ -18,11 +18,13 @@ from derivations.laws.half_line import HalfLineLaw
 from derivations.laws.interval import IntervalLaw
 from derivations.laws.radial import RadialLaw
 from derivations.laws.recognition import recognise
+from derivations.notation.plain import plain
+from derivations.notation.printed import Legible
 from derivations.symbols import initial, time
 
 
-@dataclass(frozen=True)
-class FirstPassage:
+@dataclass(frozen=True, repr=False)
+class FirstPassage(Legible):
     r"""The first time at which the process is at a level, if it gets there before it stops elsewhere.
 
     Parameters
@@ -40,6 +42,20 @@ class FirstPassage:
     density: sp.Expr
     probability: sp.Expr
     process: Diffusion
+
+    @property
+    def headline(self) -> str:
+        """The level, and the process."""
+        return f"of {plain(self.level)} by {'; '.join(str(self.process).splitlines())}"
+
+    def __str__(self) -> str:
+        reached, at = f"P(T <= {plain(time)})", f"f({plain(time)})"
+        lines = (
+            f"First passage {self.headline}",
+            f"{reached} = {plain(self.probability)}",
+            f"{at} = {plain(self.density)}",
+        )
+        return "\n".join(lines)
 
     @cached_property
     def ever(self) -> sp.Expr:

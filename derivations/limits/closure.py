@@ -8,8 +8,7 @@ from functools import cache
 import sympy as sp
 
 from derivations.diffusion import Diffusion, Flow
-from derivations.diffusion.equation import rebuilt_entry
-from derivations.entries import LazyCovariance
+from derivations.entries import LazyCovariance, rebuilt_entry
 from derivations.errors import DerivationError, NotClosed, brief, require, shown
 from derivations.language import Program
 from derivations.language.entries import Correlated
@@ -240,14 +239,16 @@ def _closed_gram(neurons: LayerAverages, inputs: int, centred: bool) -> GramLimi
         process = Diffusion(states, drifts, noises, sp.Interval(-bound, bound))
         return GramLimit(process, matrix, centred, fixed, width=size)
     if fixed:  # no longer all of a cone
-        process = GramDiffusion(states, drifts, noises, _slice(matrix, fixed), matrix=matrix.xreplace(fixed), rank=rank)
+        process = GramDiffusion(
+            states, drifts, noises, _slice(matrix, fixed), matrix=matrix.xreplace(fixed), rank=rank, centred=centred
+        )
         return GramLimit(process, matrix, centred, fixed, width=size)
     places = exchange.different(upper(min(inputs, len(x)))) if exchangeable else upper(inputs)
     shared = {(a, b): neurons.shared_noise(a, b) for a, b in places}
     entries = (
         {} if None in shared.values() else {p: rebuilt_entry(closed(f)) for p, f in shared.items() if f is not None}
     )
-    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix, rank=rank)
+    process = GramDiffusion(states, drifts, noises, cone(matrix), matrix=matrix, rank=rank, centred=centred)
     return GramLimit(process, matrix, centred, fixed, entries, size)
 
 

@@ -11,6 +11,8 @@ from derivations.covariances import Semidefinite
 from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.limits.elimination.labels import INPUTS, Exchange, generic_labels, symmetric_pairs
+from derivations.notation.nodes import Angled, indexed
+from derivations.notation.steps import Line, Term
 from derivations.symbols import GRAM
 
 
@@ -90,10 +92,22 @@ class GramDiffusion(Diffusion):
         The symbols of the state, and numbers where each layer fixes an entry.
     rank : Expr
         The largest rank that the matrix has: n for n neurons, n - 1 where these are centred. For more inputs it stays singular.
+    centred : bool
+        Whether it is the Gram matrix of the states less their mean over the neurons.
     """
 
     matrix: sp.ImmutableMatrix = field(default_factory=lambda: sp.ImmutableMatrix.zeros(1))
     rank: sp.Expr = sp.oo
+    centred: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "centred", bool(self.centred))  # JSON holds SymPy's
+
+    @property
+    def said(self) -> tuple[Line, ...]:
+        r"""Its equation; where the neurons are centred, what V is."""
+        return (*super().said, *([_centred(self.states[0])] if self.centred else ()))
 
     @property
     def inputs(self) -> int:
@@ -176,6 +190,14 @@ class GramDiffusion(Diffusion):
         relative = sp.ImmutableMatrix(inverse * self.drift_matrix.applyfunc(rewrite) * inverse.T)
         polynomial = all(entry.is_polynomial(*self.states) for entry in self.drift)
         return lower, relative.applyfunc(sp.cancel) if polynomial else relative
+
+
+def _centred(entry: sp.Symbol) -> Line:
+    """What an entry is where the neurons are less their mean."""
+    one = "_" not in entry.name
+    first, second = (indexed("X", (), () if one else (at,)) for at in ("alpha", "beta"))
+    name = entry if one else indexed(GRAM, ("alpha", "beta"))
+    return Line(name, (Term(Angled(first * second)), Term(-Angled(first) * Angled(second))))
 
 
 def _is_root(node: sp.Basic) -> bool:

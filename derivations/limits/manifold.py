@@ -67,9 +67,15 @@ class SlowManifold:
         if not any(moves.values()):
             return None
         first = sp.factor(next(m for m in moves.values() if m != 0))
+        meet = bool((moves[0, 0].free_symbols & set(v)) - {v[0, 0]})  # so do positions, whatever the activation is
+        advice = (
+            "positions that meet in every layer become alike: keep the state beside a small branch, x + epsilon*…"
+            if meet
+            else "shape the activation (ShapedMLP) or scale the branch"
+        )
         refusal = NoLimit(
             f"one layer moves the Gram matrix by {brief(first)} however wide the network is, so it settles in finitely many "
-            "layers instead of becoming continuous in depth; shape the activation (ShapedMLP) or scale the branch"
+            f"layers instead of becoming continuous in depth; {advice}"
         )
         own = moves[0, 0]
         if not own.is_polynomial(v[0, 0]) or own == 0 or not _alike(moves, v):

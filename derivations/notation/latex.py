@@ -13,7 +13,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.precedence import PRECEDENCE
 
 from derivations.notation.abbreviated import Abbreviations
-from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, without_questions
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Total, Word, said, without_questions
 from derivations.notation.numbers import ShownNumber, is_long, short, with_short_number
 from derivations.notation.plain import GREEK, Words, lettered, under_one_root
 from derivations.notation.steps import Line, Step, Term, wrapped
@@ -75,6 +75,8 @@ class Printer(PatternPrinter, LatexPrinter):
 
     def _print_ExpBase(self, expr: sp.exp, exp: str | None = None) -> str:
         r"""A tall exponent stands beside :math:`\exp`, not above the line."""
+        if (function := said(expr)) != expr:
+            return str(self._print_Function(function, exp))
         argument = expr.args[0]
         if exp is None and sp.count_ops(argument) > 4:
             return rf"\exp\left({self._print(argument)}\right)"

@@ -17,6 +17,8 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.latex import translate
 from sympy.printing.precedence import PRECEDENCE
 
+from derivations.special import LogNormalCdf
+
 
 class Notation(sp.Expr):
     """A piece of notation; text among its arguments becomes a SymPy string."""
@@ -230,6 +232,18 @@ def _varies(power: sp.Expr) -> bool:
     return bool(exponent.free_symbols and exponent.is_negative)
 
 
+def said(expr: sp.Basic) -> sp.Basic:
+    """An exponential of the logarithm of Gauss's distribution function as that function, which the nodes of laws keep from being small.
+
+    Examples
+    --------
+    >>> said(sp.exp(LogNormalCdf(sp.Symbol("x"))))
+    Phi(x)
+    """
+    inside = expr.args[0] if isinstance(expr, sp.exp) else None
+    return sp.Function("Phi")(*inside.args) if isinstance(inside, LogNormalCdf) else expr
+
+
 class PatternPrinter:
     """What the printers of all formats share: nodes that print by a pattern, and letters with indices.
 
@@ -259,6 +273,11 @@ class PatternPrinter:
             return f"{before or ''}{text}" if text else ""
 
         return str(self._MARK.sub(argument, pattern))
+
+    def _print_ITE(self: Any, expr: sp.ITE) -> str:
+        """A choice between conditions, which SymPy makes of a comparison with pieces, as two cases."""
+        by, first, second = expr.args
+        return str(self._print(sp.Or(sp.And(by, first), sp.And(sp.Not(by), second))))
 
     def _print_Numerator(self: Any, expr: Numerator) -> str:
         return str(self._print(expr.args[0]))

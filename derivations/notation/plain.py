@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.printing.precedence import PRECEDENCE
 from sympy.printing.str import StrPrinter
 
-from derivations.notation.nodes import Juxtaposed, PatternPrinter, Scripted, Total
+from derivations.notation.nodes import Juxtaposed, PatternPrinter, Scripted, Total, said
 from derivations.notation.numbers import is_long, short, with_short_number
 from derivations.sums import CoordinateSum
 
@@ -122,6 +122,7 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
     def _print_Function(self, expr: sp.Function) -> str:
+        expr = said(expr)
         name = re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), expr.func.__name__)
         return f"{name}({self.stringify(expr.args, ', ')})"
 

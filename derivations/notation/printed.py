@@ -130,7 +130,8 @@ class Printed(Legible, ABC):
         style : {"steps", "theorem"}
             Step by step, or in ``.tex`` as a theorem with its proof, the figure of an experiment and references.
         figure : path, optional
-            For a theorem, a figure that pdflatex can include (:func:`numerics.plots.save` writes one), and its ``caption``.
+            For a theorem, a figure that pdflatex can include (:func:`numerics.plots.save` writes one), and its ``caption``, in which
+            ``$…$`` is mathematics.
 
         Raises
         ------
@@ -176,19 +177,24 @@ class Shown(Legible, ABC):
     def lines(self) -> tuple[Line, ...]:
         """What it says, in the notation of the derivation."""
 
+    @property
+    def said(self) -> tuple[Line, ...]:
+        """The lines as they are shown, with names for what comes often."""
+        return self.lines
+
     def __str__(self) -> str:
         try:
-            return "\n".join(map(text.line_text, self.lines))
+            return "\n".join(map(text.line_text, self.said))
         except (NotClosed, NoClosedForm) as error:
             return f"{type(self).__name__}: {error}"
 
     def latex(self) -> str:
         """As LaTeX, an ``aligned`` block to paste into a display, which needs amsmath and amssymb."""
-        return latex.aligned(self.lines)
+        return latex.aligned(self.said)
 
     def _repr_latex_(self) -> str | None:
         try:
-            return latex.display(self.lines)
+            return latex.display(self.said)
         except (NotClosed, NoClosedForm):
             return None
 

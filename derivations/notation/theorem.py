@@ -32,7 +32,7 @@ def document(
     figure : str, optional
         The file of a figure, for ``\\includegraphics``.
     caption : str
-        What it shows.
+        What it shows; what stands between two dollars is mathematics.
     """
     steps = fitting(tuple(steps))
     given, *rest = steps
@@ -59,10 +59,18 @@ def document(
     if figure is not None:  # the sources stand beside it
         cited = (
             "\\noindent\\begin{minipage}{0.27\\textwidth}\n"
-            f"\\includegraphics[width=\\textwidth,height=36mm,keepaspectratio]{{\\detokenize{{{figure}}}}}\n\\figurecaption{{{escaped(caption)}}}\n"
+            f"\\includegraphics[width=\\textwidth,height=36mm,keepaspectratio]{{\\detokenize{{{figure}}}}}\n\\figurecaption{{{_with_mathematics(caption)}}}\n"
             f"\\end{{minipage}}\\hfill\n\\begin{{minipage}}{{0.69\\textwidth}}\n{cited}\\end{{minipage}}\n"
         )
     return "\n".join([*parts, f"{cited}}}\n", "\\begin{document}\n\\onepage{100}\n\\end{document}\n"])
+
+
+def _with_mathematics(words: str) -> str:
+    """Words made printable, but for what stands between two dollars; a single dollar is money."""
+    parts = words.split("$")
+    if len(parts) % 2 == 0:
+        return escaped(words)
+    return "$".join(part if k % 2 else escaped(part) for k, part in enumerate(parts))
 
 
 _HEAD = r"""% for its references run pdflatex twice

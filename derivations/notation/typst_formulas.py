@@ -12,7 +12,7 @@ from sympy.printing.conventions import split_super_sub
 from sympy.printing.precedence import PRECEDENCE, precedence
 from sympy.printing.printer import Printer
 
-from derivations.notation.nodes import PatternPrinter, without_questions
+from derivations.notation.nodes import PatternPrinter, said, without_questions
 from derivations.notation.numbers import ShownNumber, is_long, short, with_short_number
 from derivations.sums import CoordinateSum
 
@@ -168,6 +168,8 @@ class TypstPrinter(PatternPrinter, Printer):
         return f"{bracketed}^({self._print(exponent)})"
 
     def _print_exp(self, expr: sp.exp) -> str:
+        if (function := said(expr)) != expr:
+            return self._print_Function(function)
         argument = expr.args[0]
         if sp.count_ops(argument) > 4:
             return f"exp({self._print(argument)})"

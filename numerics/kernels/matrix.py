@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from derivations.architectures import Recipe
 from derivations.errors import shown, unknown
 from derivations.kernels.flows import keeps_zero
+from derivations.notation.printed import Legible
 from numerics import given
 from numerics.compile.jit import uses_jit
 from numerics.kernels.agreement import largest_difference, require_agreement
@@ -35,12 +36,27 @@ _PAIRS = 1 << 15  # in a band of rows
 _ROUGH, _SURELY = 1e-3, 10.0  # a first tolerance; by how much the difference of two sets of points may fall with it
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """Both kernels between two sets of inputs; ``ntk`` is None if it was not asked for."""
+@dataclass(frozen=True, repr=False)
+class Kernels(Legible):
+    """Both kernels between two sets of inputs; ``ntk`` is None if it was not asked for.
+
+    Examples
+    --------
+    >>> Kernels(np.eye(2), None)
+    <Kernels: 2 by 2 inputs, nngp>
+    """
 
     nngp: Array
     ntk: Array | None
+
+    @property
+    def headline(self) -> str:
+        """Between how many inputs, and which."""
+        rows, columns = self.nngp.shape
+        return f"{rows} by {columns} inputs, {'nngp' if self.ntk is None else 'nngp and ntk'}"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{kind}:\n{k}" for kind, k in (("nngp", self.nngp), ("ntk", self.ntk)) if k is not None)
 
 
 @given.checked(architecture=given.network, tolerance=given.number)

@@ -34,6 +34,9 @@ def ramp_of(v):
 
 A, B = Weights("A"), Weights("B")
 CASES = {
+    "a cosine, of whose zeros some are listed": (ResNet("cos(x)", width=1), "yes", "cannot"),
+    "a wave with no zeros": (ResNet("sqrt(2+cos(x))", width=3), "yes", "cannot"),
+    "poles, of which some are listed": (ResNet("tan(x)", width=1), "not known", "not known"),
     "decay": (Network(lambda v: v - 2 * epsilon**2 * v + epsilon * A(sp.tanh(v)), width=2), "yes", "cannot"),
     "a sum with a sine": (
         Network(lambda v: v + epsilon * (A(ramp_of(v)) + 2 * B(v * sp.sin(v))), width=3),

@@ -18,6 +18,7 @@ from derivations import (
     recognise,
     relu,
     scalings,
+    symbols,
     tanh,
 )
 from derivations.activations import activation_from_potential, hardshrink, hardtanh, polynomial
@@ -249,6 +250,11 @@ REFUSED = {
         lambda: recognise(Diffusion((x,), [0], [[sp.Piecewise((1, x < c), (2, x < y), (3, True))]])),
         DerivationError,
         "cannot order the breakpoints",
+    ),
+    "a filter in every layer": (
+        lambda: derive(Network("A(relu(x), filter=3)", width=symbols.width, positions=4), order="joint"),
+        NoLimit,
+        r"positions that meet in every layer become alike: keep the state beside a small branch, x \+ epsilon",
     ),
     "a size without a value": (lambda: scalings(ResNet(relu, width=3)).times(10, {}), DerivationError, "a value of epsilon is needed"),
 }  # fmt: skip

@@ -12,10 +12,13 @@ from derivations import (
     DerivationError,
     Diffusion,
     MLPBlock,
+    Network,
+    Normal,
     ResNet,
     ShapedMLP,
     derive,
     elu,
+    first_passage,
     jacobian,
     relu,
     scalings,
@@ -23,6 +26,8 @@ from derivations import (
     symbols,
     tanh,
 )
+from derivations.errors import brief
+from derivations.gaussian.node import GaussianMean
 from derivations.notation.latex import latex
 from derivations.notation.typst_formulas import typst
 
@@ -138,3 +143,36 @@ def test_powers_with_symbols_in_their_exponents_stand_where_sympy_puts_them():
     t, s = sp.symbols("t s", positive=True)
     for formula in (sp.exp(-t / 2) * x / s, 2 * s ** (-t) * sp.exp(-s) / (x + 1), x**-2 * sp.exp(-sp.sqrt(2)) * 3**-t):
         assert latex(formula) == sp.latex(formula)
+
+
+def test_small_results_are_shown_in_mathematics():
+    """A start, an atom, and the first time at a level."""
+    drift = sp.Symbol("mu", positive=True)
+    start, passage = Normal(0, 2), first_passage(Diffusion((x,), [drift], [[1]]), sp.S.Zero)
+    (atom,) = derive(ResNet("max(x-1,0)", width=1)).law.atoms
+    assert (repr(start), str(start)) == ("Normal(0, 2)", "N(0, 2)")
+    assert str(atom) == "P(X_t = x_0) = 1, from x_0 <= 1"
+    assert repr(passage) == "<FirstPassage: of 0 by dx_t = μ dt + dB_t>"
+    assert "P(T <= t) = Φ((-μ*t - x_0)/sqrt(t)) + exp(-2*μ*x_0)*Φ((μ*t - x_0)/sqrt(t))" in str(passage)
+    assert latex(passage.probability).count(r"\Phi{") == 2
+    assert typst(passage.probability).startswith("Phi(")
+
+
+def test_a_gram_matrix_of_centred_neurons_says_so():
+    centred = derive(Network("x + eps*A(relu(B(x - average(x))))", width=n)).gram
+    whole = derive(Network("x + eps*A(relu(B(x)))", width=n)).gram
+    assert "V = <X**2> - <X>**2" in str(centred)
+    assert "V = " not in str(whole)
+    assert Diffusion.from_json(centred.to_json()).centred is True
+    assert Diffusion.from_json(whole.to_json()).centred is False
+    assert '"centred"' not in whole.to_json()
+
+
+def test_choices_between_conditions_are_read():
+    """SymPy makes ITE of a comparison with pieces."""
+    d = derive(Network("x + eps*A(where(relu(B(x)) > C(x), B(x)**2, tanh(C(x))))", width=n))
+    assert any(mean.atoms(sp.ITE) for mean in d.limit.neuron_covariance.atoms(GaussianMean))  # the control
+    for text in (str(d), str(d.limit), d.latex(), d.typst(), brief(d.limit.neuron_covariance[0], 1000)):
+        assert "ITE" not in text
+    assert "z1 <= 0" in str(d.limit)
+    assert "z2 < 0" in str(d.limit)

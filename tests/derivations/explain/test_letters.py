@@ -30,7 +30,9 @@ from derivations.symbols import width as n
 NARROW = ResNet(relu, width=n, inputs=2)
 WIDE = {
     "a mean inside": lambda: derive(MLPBlock(gelu, width=n, bias_variance=1, weight_mean=sp.Rational(1, 2))),
-    "expectations": lambda: derive(Network("x + eps*A((0 < B(x) < 1)*x)", width=n, inputs=2)),
+    "expectations": lambda: derive(
+        Network("x + eps*A(where(B(x) > C(x), B(x)**3, tanh(C(x)))*softplus(C(x)))", width=n)
+    ),
     "a sum under a root": lambda: derive(ResNet("x*tanh(x)", width=3)),
     "a factor in a sum": lambda: jacobian(ConvBlock(relu, width=n, positions=(2,), filter=(1,))),
 }

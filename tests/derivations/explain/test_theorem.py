@@ -68,6 +68,22 @@ def test_a_theorem_with_a_figure_compiles(tmp_path):
     said = typeset(tmp_path / "paper.tex")
     assert not re.search("Overfull|undefined control", said, re.IGNORECASE)
     assert "(1 page" in said
+    page = (tmp_path / "paper.tex").read_text()
+    assert r"\figurecaption{100 \% of x\_1 \& more}" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "source"),
+    [
+        ("The law at $t = \\frac{1}{2}$, 5 % off", r"The law at $t = \frac{1}{2}$, 5 \% off"),
+        ("$x_1$ & $x_2$", r"$x_1$ \& $x_2$"),
+        ("it costs 5 $", r"it costs 5 \$"),
+        ("x_1", r"x\_1"),
+    ],
+)
+def test_a_caption_may_hold_mathematics_between_dollars(words, source, tmp_path):
+    BLOCK.write(tmp_path / "paper.tex", style="theorem", figure="a.pdf", caption=words)
+    assert rf"\figurecaption{{{source}}}" in (tmp_path / "paper.tex").read_text()
 
 
 @pytest.mark.slow

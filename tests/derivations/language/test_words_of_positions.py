@@ -98,7 +98,7 @@ def test_scores_of_scale_one_over_the_width_vanish_and_of_its_root_stay():
         (lambda: parse_layer("x + eps*A(x)*here"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("mixed(here, here*x)"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("where(x == 1, x, 0)"), UnsafeExpression, "compares at single points"),
-        (lambda: parse_layer("dropout(x)"), UnsafeExpression, "is given 1 arguments; write dropout"),
+        (lambda: parse_layer("dropout(x)"), UnsafeExpression, "is given 1 argument; write dropout"),
         (lambda: parse_layer("softmax(x, causal, mask=causal)"), UnsafeExpression, "is given 2 arguments; write softmax"),
     ],
     ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "an option twice",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import sympy as sp
 
 from derivations.gaussian import SoftmaxMean
 from derivations.gaussian.softmax import letter_of
-from derivations.notation.nodes import Angled, Juxtaposed, Transposed, covariance_of, expected, indexed, letter
+from derivations.notation.nodes import Angled, Juxtaposed, Transposed, Word, covariance_of, expected, indexed, letter
 from derivations.notation.plain import Words
 from derivations.notation.steps import Line, equation
 
@@ -52,3 +54,22 @@ def with_named_shares(lines: tuple[Line, ...]) -> tuple[tuple[Line, ...], Words]
         words = (*words, ", with the mean over the pairs of neurons in angle brackets")
     shown = (*(line.xreplace(rule) for line in lines), *said, equation(scores, Juxtaposed(*product)))
     return shown, (*words, ".")
+
+
+def lines_with_named_shares(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """The same for an equation by itself, whose last line says what the shares are.
+
+    As they are where a mean says all of it in few words: where its matrices have letters already, as K, or it turns neurons by angles.
+    """
+    found = set().union(*(term.coefficient.atoms(SoftmaxMean) for line in lines for term in line.terms))
+    has_letters = all(letter_of(matrix) for node in found for matrix in (node.form, node.queries, node.keys))
+    shown, words = with_named_shares(lines)
+    if has_letters or not words or any(node.angles.rows for node in found):
+        return lines
+    _, subject, *more = words
+    texts = (
+        list(group) if kind else ["".join(group)] for kind, group in groupby(more, lambda w: not isinstance(w, str))
+    )
+    parts = [part for group in texts for part in group]
+    said = Juxtaposed(subject, *(Word(part.strip(" .")) if isinstance(part, str) else part for part in parts))
+    return (*shown, equation(Word("here"), said, ":"))
