@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import sympy as sp
+from sympy.core.relational import Relational
 
 from derivations.activations.syntax import refuse, shorten
 from derivations.activations.terms import POINTS, UNKNOWN, Term, is_partial, value_of
@@ -34,20 +35,30 @@ def refuse_what_cancels(body: ast.expr, made: Term, name: str, read: _Read) -> N
     read : callable
         What is made of a part of the tree, with its values at given points.
     """
-    kept = {_key(part) for part in sp.preorder_traversal(made.expr) if is_partial(part)}
+    expr = _without_constant_comparisons(made.expr)
+    kept = {_key(part) for part in sp.preorder_traversal(expr) if is_partial(part)}
     lost = {key[0] for part in made.asked if (key := _key(part)) not in kept}
     if not lost:
         return
     points = tuple(dict.fromkeys(point for inside in lost for point in _between_changes(inside)))
     values = read(body, (*POINTS, *points)).values
     for point, value in zip(points, values[len(POINTS) :], strict=True):
-        left = value_of(lambda at: made.expr.xreplace({state: at}), (sp.Float(point, 30),))
+        left = value_of(lambda at: expr.xreplace({state: at}), (sp.Float(point, 30),))
         if value is sp.nan and left not in (sp.nan, UNKNOWN):
             part = _without_value(body, point, read)
             refuse(
                 f"{shorten(part)} is no real number at {name} = {point} and around it, and would cancel from the formula",
                 "write its cases with where",
             )
+
+
+def _without_constant_comparisons(expr: sp.Expr) -> sp.Expr:
+    """The formula with comparisons decided whose two sides differ by a constant: algebra will not ask whether they have values."""
+    apart = {relation: relation.lhs - relation.rhs for relation in expr.atoms(Relational) if relation.has(state)}
+    decided = {
+        relation: relation.func(difference, 0) for relation, difference in apart.items() if not difference.has(state)
+    }
+    return expr.xreplace(decided)
 
 
 def _key(part: sp.Expr) -> tuple[sp.Expr, ...]:

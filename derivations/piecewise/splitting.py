@@ -46,6 +46,7 @@ class Piece:
 _TRIES = 4  # of points
 _REAL = (sp.sin, sp.cos, sp.exp, sp.tanh, sp.erf, sp.erfc, sp.sinh, sp.cosh, sp.atan, sp.asinh, sp.Abs)
 _SHORT = 60  # operations of a formula that is brought over one denominator
+_PARTIAL = (sp.log, sp.asin, sp.acos, sp.acosh, sp.atanh)
 _KINKED = (sp.Abs, sp.Max, sp.Min, sp.sign, sp.Heaviside, Continued)
 
 
@@ -281,13 +282,13 @@ def _split_up(expr: sp.Expr, variable: sp.Symbol, doubted: Callable[[str], str])
     while todo:
         part = todo.pop()
         part = Piece(part.left, part.right, _without_losers(part.expr, variable, part.left, part.right))
-        node = innermost(part.expr, variable)
+        node = outermost_choice(part.expr, variable) or innermost(part.expr, variable)
         if node is None:
             done.append(part)
             continue
         branches = cases(node)
         cuts: set[sp.Expr] = set()
-        conditions = _conditions(branches, variable)
+        conditions = {c for _, own in branches.args for c in own.atoms(Relational) if c.has(variable)}
         if not conditions:
             undecided = next((c for _, c in branches.args if c != sp.true), branches)
             raise DerivationError(
@@ -374,6 +375,25 @@ def cases(node: sp.Expr) -> sp.Expr:
     return node if isinstance(node, sp.Piecewise) else _branches(node)
 
 
+def outermost_choice(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:
+    """The first choice by smooth conditions between branches with kinks, which need values only where they are chosen.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> inner = sp.Piecewise((x, sp.log(x) > -1), (0, True))
+    >>> outermost_choice(1 + sp.Piecewise((inner, x > 0), (0, True)), x).args[1]
+    (0, True)
+    """
+    kinked = (sp.Piecewise, *_KINKED)
+    for node in sp.preorder_traversal(expr):
+        if isinstance(node, sp.Piecewise) and any(branch.has(*kinked) for branch, _ in node.args):
+            conditions = [condition for _, condition in node.args if condition.has(variable)]
+            if conditions and not any(condition.has(*kinked) for condition in conditions):
+                return node
+    return None
+
+
 def innermost(expr: sp.Expr, variable: sp.Symbol) -> sp.Expr | None:
     """What has a kink in the variable and holds nothing else that has one, so that its conditions are smooth; the first in a fixed order."""
     nodes = {node for node in expr.atoms(sp.Piecewise, *_KINKED) if node.has(variable)}
@@ -444,9 +464,12 @@ def _at(condition: sp.Basic, variable: sp.Symbol, inside: sp.Expr) -> sp.Basic:
     is seen at some.
     """
     for relation in condition.atoms(Relational):
-        value = (relation.lhs - relation.rhs).xreplace({variable: inside})
-        if value.is_number and not value.is_real and value.evalf(15).is_extended_real is False:
-            raise TypeError(f"{relation} compares numbers that are not real at {variable} = {inside}")
+        # what is not real may cancel from the difference, or have a real square
+        partial = [part for part in sp.preorder_traversal(relation) if _is_partial(part) and part.has(variable)]
+        for part in (relation.lhs - relation.rhs, *partial):
+            value = part.xreplace({variable: inside})
+            if value.is_number and not value.is_real and value.evalf(15).is_extended_real is False:
+                raise TypeError(f"{relation} compares numbers that are not real at {variable} = {inside}")
     here = condition.subs(variable, inside)
     for relation in condition.atoms(Relational):
         difference = relation.lhs - relation.rhs
@@ -461,6 +484,11 @@ def _at(condition: sp.Basic, variable: sp.Symbol, inside: sp.Expr) -> sp.Basic:
             condition = condition.xreplace({relation: relation.func(sign, 0)})
             here = condition.subs(variable, inside)
     return here
+
+
+def _is_partial(part: sp.Basic) -> bool:
+    """Whether a node, without what is inside of it, may have no real value on an interval."""
+    return isinstance(part, _PARTIAL) or (part.is_Pow and not part.exp.is_integer)
 
 
 def join(parts: tuple[Piece, ...], variable: sp.Symbol) -> sp.Expr:

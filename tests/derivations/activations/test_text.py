@@ -229,6 +229,10 @@ CANCELLED = {
     "tanh(atanh(x))": ("atanh(x)", "-2"),
     "0*acosh(x)": ("acosh(x)", "0"),
     "where(x < 1, 0*log(x), 0)": ("log(x)", "-1"),
+    # algebra holds what is compared with itself for true
+    "(log(x) >= log(x))*x": ("log(x)", "-1"),
+    "where(sqrt(x) < sqrt(x) + 2, x, 0)": ("sqrt(x)", "-1"),
+    "where(acos(x) <= acos(x), x**2, x)": ("acos(x)", "-2"),
 }
 #: Texts of which single points cancel, or nothing that has no value.
 KEPT = {
@@ -244,6 +248,7 @@ KEPT = {
     "0*log(1+x**2)": sp.S.Zero,
     "where(x > 0, 0*log(x), 0)": sp.S.Zero,  # the branch that is not chosen
     "exp(log(x)/2)": sp.sqrt(x),  # which has no value there either
+    "(log(x**2+1) >= log(x**2+1))*x": x,
 }
 
 

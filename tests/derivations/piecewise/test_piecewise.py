@@ -353,6 +353,27 @@ def test_a_condition_between_complex_numbers_is_refused_at_once():
         pieces(sp.Max(root / (1 + sp.exp(-root)), 0), x)
 
 
+def test_what_is_compared_has_values_though_its_difference_or_square_has():
+    for condition in (sp.log(x) >= sp.log(x) - 1, sp.log(x) ** 2 >= 0, sp.log(x) > -1):  # log(-1)² is −π²
+        with pytest.raises(DerivationError, match="compares numbers that are not real"):
+            pieces(x * sp.Piecewise((1, condition), (0, True)), x)
+
+
+@pytest.mark.parametrize(
+    ("inside", "points", "values"),
+    [
+        (sp.Piecewise((x, sp.log(x) > -1), (0, True)), (-1, R(1, 5), 1, 3), (0, 0, 0, 3)),
+        (sp.Abs(sp.log(x) - 1), (-1, R(1, 5), 2, 4), (0, 0, 1 - sp.log(2), sp.log(4) - 1)),
+        (sp.Max(sp.sqrt(x - 1), x / 4), (-1, R(21, 20), 4, 20), (0, R(21, 80), sp.sqrt(3), 5)),
+    ],
+)
+def test_branches_need_values_only_where_they_are_chosen(inside, points, values):
+    parts = pieces(sp.Piecewise((inside, x > 1), (0, True)), x)
+    for point, value in zip(points, values, strict=True):
+        (part,) = (p for p in parts if p.left < point <= p.right)
+        assert part.expr.subs(x, point) == value
+
+
 @pytest.mark.parametrize(
     ("expr", "points", "values"),
     [
