@@ -14,6 +14,7 @@ x = sp.Symbol("x", real=True)
 SINE = depth_limit(ResNet(sp.sin(x), width=1))
 
 
+@pytest.mark.slow
 def test_what_gathers_beside_an_end_is_said():
     # a martingale between 0 and π that tends to one of them: P(π) = 1/π, at a distance of e^{-50 ± 10} from it
     d = distribution(SINE, x0=1, t=100)
@@ -31,6 +32,7 @@ def test_squared_noise_that_doubles_do_not_hold_is_refused():
         distribution(SINE, x0=1, t=1e3)
 
 
+@pytest.mark.slow
 def test_resolvents_beyond_doubles_are_those_of_shorter_times():
     # dX = X dt + dB: the chain's resolvents at once were infinite, and its rates were said to be
     process = Diffusion((x,), [x], [[1]])
