@@ -189,25 +189,26 @@ def aitken(estimates):
 def test_networks_explode_as_often_as_the_equation():
     """Shaped 2x - tanh x, κ = 2/a²: P(V > 20) at t = 1 from V = 3/2, over widths 32, 64, 128, against the equation; and κ < 0.
 
-    A width n bounds V at about n, so the bias falls more slowly than 1/n: its geometric decay is extrapolated.
+    A width n bounds V at about n, so the bias falls more slowly than 1/n: its geometric decay is extrapolated. As many networks as leave
+    the control six errors away.
     """
     x = sp.Symbol("x", real=True)
 
     def equation(a):
         limit = joint_limit(ShapedMLP(2 * x - sp.tanh(x), inputs=1, a=a))
-        with np.errstate(over="ignore", invalid="ignore"), pytest.warns(ExplosionWarning, match="of 15000 paths"):
-            ends = simulate_sde(limit, x0=1.5, t=1.0, steps=400, samples=15_000, scheme="congruence", seed=8)
+        with np.errstate(over="ignore", invalid="ignore"), pytest.warns(ExplosionWarning, match="of 4000 paths"):
+            ends = simulate_sde(limit, x0=1.5, t=1.0, steps=400, samples=4000, scheme="congruence", seed=8)
         return beyond(ends[:, 0])
 
     def networks(phi, n, samples, seed):
         return beyond(simulate_gram(ShapedMLP(phi, inputs=1, a=1, width=n), n, samples, [[1.5]], seed)[:, 0, 0])
 
-    seen = [networks(2 * x - sp.tanh(x), n, k, n) for n, k in ((32, 24_000), (64, 24_000), (128, 12_000))]
+    seen = [networks(2 * x - sp.tanh(x), n, k, n) for n, k in ((32, 6000), (64, 6000), (128, 3000))]
     assert seen[0].value < seen[1].value < seen[2].value
     found = aitken(seen)
     assert (found - equation(1)).test(0.0).p_value > 1e-3
-    assert (found - equation(sp.Rational(3, 2))).test(0.0).p_value < 1e-4  # another κ, twelve errors away
-    assert networks(tanh, 64, 8_000, 9).value == 0
+    assert (found - equation(sp.Rational(3, 2))).test(0.0).p_value < 1e-4  # another κ
+    assert networks(tanh, 64, 2000, 9).value == 0
 
 
 @pytest.mark.slow
