@@ -19,6 +19,7 @@ from numerics.compile.readouts import SecondMoments, second_moments
 from numerics.densities import FrozenDistribution, Measure, PointMass
 from numerics.densities.base import Array, ByContent
 from numerics.densities.scale_mixture import EvenMoments, HalfMixture
+from numerics.ensembles import Progress
 from numerics.flows import solve_flow
 from numerics.limit_distribution import distribution, has_distribution
 from numerics.paths import simulate_sde
@@ -37,6 +38,7 @@ _UNSEEN = 1e-12  # probability outside the range of doubles up to which it is le
     bias_variance=given.size,
     samples=given.whole,
     steps=given.whole,
+    progress=given.optional(given.function),
 )
 def output_law(
     d: Derivation,
@@ -49,6 +51,7 @@ def output_law(
     samples: int = 20_000,
     steps: int = 500,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> FrozenDistribution:
     r"""The law of :math:`f = n^{-1/2}\sum_i w_i x_i + b` for fresh Gaussian weights and a fresh bias of the readout.
 
@@ -73,7 +76,7 @@ def output_law(
         The coefficients c, one for each input; by default the output of the first input.
     variance, bias_variance : float
         :math:`\sigma_w^2` and :math:`\sigma_b^2`.
-    samples, steps, seed
+    samples, steps, seed, progress
         Of simulated paths, as for :func:`numerics.simulate_sde`.
 
     Returns
@@ -103,7 +106,7 @@ def output_law(
     if c.shape != (inputs,) or not np.isfinite(c).all():
         raise ValueError(f"of= gives one coefficient for each of the {inputs} outputs, got {of}")
     readout = Readout(c, float(variance), float(bias_variance))
-    return _by_first_way(d, readout, x0, t, samples, steps, seed)
+    return _by_first_way(d, readout, x0, t, samples, steps, seed, progress)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +173,14 @@ class _Mixed(ByContent):
 
 
 def _by_first_way(
-    d: Derivation, readout: Readout, x0: ArrayLike, t: float, samples: int, steps: int, seed: int
+    d: Derivation,
+    readout: Readout,
+    x0: ArrayLike,
+    t: float,
+    samples: int,
+    steps: int,
+    seed: int,
+    progress: Progress | None,
 ) -> FrozenDistribution:
     """By the first way that is open: a flow, a scalar law, simulated paths."""
     n, m = d.architecture.width, d.architecture.coordinates
@@ -185,14 +195,14 @@ def _by_first_way(
         if slope is not None:
             law = distribution(d.gram_law or gram.process, x0=float(start[0]), t=t)
             return _from_law(law, Power(slope, 1), readout)
-        paths = simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed)
+        paths = simulate_sde(gram.process, start, t=t, steps=steps, samples=samples, seed=seed, progress=progress)
         seconds = compile_expression(gram.process.states, gram.form)(*np.moveaxis(paths, -1, 0))
         return _from_samples(seconds * np.ones(samples), readout)
     if has_distribution(d.limit):
         law = distribution(d, x0=float(_state(x0, 1, 1)[0, 0]), t=t)
         return _from_law(law, Power(float(readout.c[0]) ** 2, 2), readout)
     _require_neurons(d)
-    x = simulate_sde(d.limit, _neurons(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed)
+    x = simulate_sde(d.limit, _neurons(x0, int(n), m), t=t, steps=steps, samples=samples, seed=seed, progress=progress)
     combined = x.reshape(samples, int(n), m) @ readout.c
     return _from_samples((combined**2).mean(axis=1), readout)
 

@@ -33,6 +33,7 @@ from numerics.compile import compile_expression
 from numerics.compile.parameters import with_number
 from numerics.crossings import COARSE, FINE, MOST_TURNS, crossings, spaced, turns
 from numerics.densities import FrozenDistribution
+from numerics.ensembles import Progress
 from numerics.flows import solve_flow
 from numerics.fokker_planck import SolvedDistribution, solve_fokker_planck
 from numerics.limit_distribution import depends_on_time, distribution, has_distribution
@@ -45,6 +46,7 @@ _ROUGH, _FINE = 1e-4, 1e-6  # tolerances of laws whose statistic is far from the
 _NEAR = 4.0  # times more or less
 #: Of the paths and a quarter of the steps show first where the statistic is far from the wanted value, by so many standard errors.
 _SHARE, _CLEAR = 16, 8.0
+_SEARCH = 4  # simulations that the search between two of the first places usually needs
 
 
 @given.checked(
@@ -54,6 +56,7 @@ _SHARE, _CLEAR = 16, 8.0
     norm0=given.number,
     correlation0=given.number,
     samples=given.whole,
+    progress=given.optional(given.function),
 )
 def choose(
     net: Recipe,
@@ -69,6 +72,7 @@ def choose(
     bounds: tuple[float, float] | None = None,
     samples: int = 20_000,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Choice:
     r"""Solve for a parameter so that the output's norm or correlation has a wanted value.
 
@@ -94,6 +98,8 @@ def choose(
         the other sign where that is known, −10 and 10 for others; for a depth from 1 to 100 times the width, or times from 1/100 to 100.
     samples, seed : int
         Of paths, where the statistic has no law of its own.
+    progress : callable, optional
+        Called with the numbers of simulated paths and of those that are expected; there may be more.
 
     Returns
     -------
@@ -113,7 +119,9 @@ def choose(
     >>> print(choose(net, c, norm=2, bounds=(0.1, 3)))
     c = 1.17741: the mean of the mean square of the neurons at t = 1 is 2, wanted 2; within the bounds it goes from 1.005 to 90.02
     """
-    question = Question(net, parameter, norm, correlation, quantile, depth, t, norm0, correlation0, samples, seed)
+    question = Question(
+        net, parameter, norm, correlation, quantile, depth, t, norm0, correlation0, samples, seed, progress
+    )
     low, high = question.checked_bounds(bounds)
     return question.solved(low, high)
 
@@ -133,6 +141,7 @@ class Question:
     correlation0: float
     samples: int
     seed: int
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         if (self.norm is None) == (self.correlation is None):
@@ -314,8 +323,11 @@ class Question:
         """The statistic and its standard error over simulated paths."""
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", ExplosionWarning)  # looked at below
-            states = simulate_sde(process, np.array(start), time, steps=steps, samples=samples, seed=self.seed)
+            states = simulate_sde(
+                process, np.array(start), time, steps=steps, samples=samples, seed=self.seed, progress=self._shown
+            )
             values = self._read(np.asarray(states), process)
+        self._walked.append(samples)
         if not np.isfinite(values).all():
             return np.nan, 0.0
         if self.quantile is None:
@@ -324,6 +336,20 @@ class Question:
         spread = np.sqrt(self.quantile * (1 - self.quantile) / len(values))
         low, high = np.quantile(values, np.clip([self.quantile - spread, self.quantile + spread], 0, 1))
         return found, float(high - low) / 2
+
+    @cached_property
+    def _walked(self) -> list[int]:
+        """How many paths each simulation had that is over."""
+        return []
+
+    @property
+    def _shown(self) -> Progress | None:
+        """What one simulation calls: it counts the paths of those before it too."""
+        if (progress := self.progress) is None:
+            return None
+        before = sum(self._walked)
+        usual = (COARSE + _SEARCH) * self.samples
+        return lambda finished, _: progress(before + finished, max(usual, before + self.samples))
 
     @property
     def _target(self) -> float:

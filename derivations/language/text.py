@@ -252,7 +252,11 @@ class _Builder(ast.NodeVisitor):
         if find(function.id) == "where":
             return self._where(node)
         name, arguments = function.id, self._arguments(function.id, node.args)
-        options = {str(k.arg): self._value(k.value) for k in node.keywords}
+        options: dict[str, Any] = {}
+        for k in node.keywords:
+            if k.arg in options:
+                _refuse(f"{k.arg} of {name} is given twice", "give it once")
+            options[str(k.arg)] = self._value(k.value)
         self.statements.pop()
         if _MATRIX.fullmatch(name):
             matrix = self._matrix(name, arguments, options)

@@ -32,7 +32,7 @@ from derivations.limits.elimination.labels import Exchange, by_pattern, neuron_l
 from derivations.limits.elimination.moments import LayerMoments, layer_moments, state_averages
 from derivations.limits.elimination.products import number_of_terms
 from derivations.limits.slopes import require_real
-from derivations.limits.unlike import UnlikeNeurons, is_unlike, patterns
+from derivations.limits.unlike import UnlikeNeurons, is_unlike, patterns, range_of
 from derivations.piecewise import canonical
 from derivations.piecewise.continued import Continued
 from derivations.sums import coordinate_sum, written_out
@@ -284,15 +284,7 @@ def _written_out(
     stacked = [inputs(i, i)(a) for i in range(n) for a in range(m)]
     for i, (a, b) in product(range(min(n, 2)), patterns(layer, len(layer.states))):
         inputs(0, i)(a, b)  # what has no closed form is refused here
-    # the states that a layer puts out: where averages that every layer fixes have their values
-    conditions = [
-        sp.Eq(sp.Add(*(neuron[a] ** power for neuron in neurons)) / n, value)
-        for a in range(m)
-        for power, value in moments.layer.fixed_powers.items()
-    ]
-    domain = (
-        sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), sp.S.Reals ** len(states)) if conditions else sp.S.Reals
-    )
+    domain = range_of(layer, states)
     return Diffusion(states, sp.ImmutableMatrix(stacked), LazyCovariance(cache(entry)), domain)
 
 

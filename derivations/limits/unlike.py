@@ -98,7 +98,21 @@ class UnlikeNeurons:
         p = layer.inputs  # of tangents one stands for all
         for a, b in (*upper(p), (p, p)) if layer.directions else patterns(layer, m):
             layer.covariance(a, b), layer.between(a, b)  # what has no closed form is refused here
-        return Diffusion(self.states, sp.ImmutableMatrix(drift), LazyCovariance(entry))
+        domain = range_of(layer, self.states)
+        return Diffusion(self.states, sp.ImmutableMatrix(drift), LazyCovariance(entry), domain)
+
+
+def range_of(layer: LayerMoments, states: Sequence[sp.Symbol]) -> sp.Set:
+    """The states of all neurons that a layer puts out: where averages that every layer fixes have their values."""
+    n = int(layer.program.neurons.size)
+    m = len(states) // n
+    conditions = [
+        sp.Eq(sp.Add(*(x**power for x in states[a::m])) / n, value)
+        for a in range(m // (1 + layer.directions))  # tangents keep no norm
+        for power, value in layer.fixed_powers.items()
+    ]
+    whole = sp.S.Reals ** len(states)
+    return sp.ConditionSet(sp.Tuple(*states), sp.And(*conditions), whole) if conditions else sp.S.Reals
 
 
 def _in_lowest_terms(entry: sp.Expr) -> sp.Expr:

@@ -16,7 +16,7 @@ formula                        rewritten                                 near
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import sympy as sp
 from sympy.codegen.cfunctions import expm1
@@ -24,6 +24,7 @@ from sympy.codegen.cfunctions import expm1
 from numerics.backends.variables import variables
 
 _FAR = sp.Integer(2) ** 60
+_Bases = frozenset[tuple[sp.Expr, sp.Expr]]
 
 
 class ErrorTail(sp.Function):
@@ -100,37 +101,51 @@ def _orientations(arguments: list[sp.Expr]) -> Iterator[list[sp.Expr]]:
 
 def _sign(u: sp.Expr) -> sp.Expr:
     """One of a formula and its negative has 1, the other -1."""
-    number, rest = _primitive(u)
+    number, bases = _multiple(sp.Mul.make_args(u))
+    rest = sp.Mul(*(base**power for base, power in bases))
     return -sp.sign(number) if rest.could_extract_minus_sign() else sp.sign(number)
 
 
 def _first_pair(terms: list[sp.Expr]) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     """The first two terms that may cancel: as one, and themselves; exponentials last, which may be what two others have in common."""
+    alike = dict[_Bases, list[tuple[sp.Expr, sp.Expr]]]()
+    for term in terms:
+        number, bases = _multiple(sp.Mul.make_args(term))
+        alike.setdefault(bases, []).append((term, number))
     for plain, term in itertools.product((False, True), terms):
-        for function in sp.Mul.make_args(term):
-            if isinstance(function, sp.exp) != plain:
+        factors = sp.Mul.make_args(term)
+        for place, function in enumerate(factors):
+            if isinstance(function, sp.exp) != plain or not _may_cancel(function):
                 continue
-            if (
-                not isinstance(function, _SATURATING | sp.Add)
-                and not _square_of_tanh(function)
-                and not _logistic(function)
-            ):
-                continue
-            factor = _over(term, function)
-            for other in terms:
-                number = _multiple(other, factor)
-                if other != term and number.is_number and (joined := _joined(function, number)) is not None:
-                    return factor * joined, term, other
+            beside = factors[:place] + factors[place + 1 :]
+            times, bases = _multiple(beside)
+            for other, number in alike.get(bases, ()):
+                if other != term and (joined := _joined(function, number / times)) is not None:
+                    return sp.Mul(*beside) * joined, term, other
     return None
 
 
-def _multiple(term: sp.Expr, other: sp.Expr) -> sp.Expr:
-    """Of two products, in which 1 - x, x - 1 and 2*x - 2 are multiples of each other."""
-    found = _over(term, other)
-    if found.is_number:
-        return found
-    (number, above), (times, below) = map(_primitive, (term, other))
-    return number / times * _over(above, below)
+def _may_cancel(function: sp.Expr) -> bool:
+    return isinstance(function, _SATURATING | sp.Add) or _square_of_tanh(function) or _logistic(function)
+
+
+def _multiple(factors: Iterable[sp.Expr]) -> tuple[sp.Expr, _Bases]:
+    """The number of a product, and what it is a multiple of; 1 - x, x - 1 and 2*x - 2 are multiples of each other."""
+    number, powers = sp.S.One, dict[sp.Expr, sp.Expr]()
+    for factor in factors:
+        if not variables(factor):
+            number *= factor
+            continue
+        base, power = factor.as_base_exp()
+        if not power.is_Rational:
+            base, power = factor, sp.S.One
+        if base.is_Add and power.is_Integer:
+            content, base = base.primitive()
+            if base.could_extract_minus_sign():
+                content, base = -content, -base
+            number *= content**power
+        powers[base] = powers.get(base, sp.S.Zero) + power
+    return number, frozenset(powers.items())
 
 
 def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
@@ -142,20 +157,6 @@ def _over(term: sp.Expr, other: sp.Expr) -> sp.Expr:
         else:
             below.append(factor)
     return sp.Mul(*above) / sp.Mul(*below)
-
-
-def _primitive(term: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
-    """A number, and the rest with one multiple of each sum among the factors."""
-    number, factors = sp.S.One, []
-    for factor in sp.Mul.make_args(term):
-        base, power = factor.as_base_exp()
-        if base.is_Add and power.is_Integer:
-            content, base = base.primitive()
-            if base.could_extract_minus_sign():
-                content, base = -content, -base
-            number, factor = number * content**power, base**power
-        factors.append(factor)
-    return number, sp.Mul(*factors)
 
 
 _SATURATING = sp.exp | sp.erf | sp.erfc | ErrorTail | sp.tanh | sp.atan

@@ -1,23 +1,30 @@
-r"""Formulas that do not move with their neurons, by what these differ by, for targets of fixed precision.
+r"""Formulas of neurons that may be nearly equal, by what these differ by, for targets of fixed precision.
 
 A variance over a layer arrives as :math:`n^{-1}\sum_i x_i^2 - (n^{-1}\sum_i x_i)^2`, of which a layer norm is made. Neurons that are nearly
-equal leave no digit of it. What is the same at :math:`x_i + c` for all i is a formula in :math:`x_i - m` for every m, and at their mean m the
-differences keep all their digits and nothing cancels. So are :math:`\varphi(x_i)` that are averaged, to the digits that they have themselves.
+equal leave no digit of it. Every polynomial P that is 0 at equal neurons loses its digits so, and is written about their mean m here,
 
-Which parts are the same is decided by :mod:`numerics.backends.residues`.
+.. math:: P(x) = \sum_k \frac{m^k}{k!} (D^k P)(x - m), \qquad D = \sum_i \frac{\partial}{\partial x_i},
+
+without the terms that are 0 for every x: the differences keep all their digits and nothing else cancels. Of a formula that is the same at
+:math:`x_i + c` for all c only the first term is left. So are :math:`\varphi(x_i)` that are averaged, to the digits that they have themselves.
+
+What is 0, and what is the same, is decided by :mod:`numerics.backends.residues`; the terms are found by :mod:`numerics.backends.about_means`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from itertools import count
 
 import sympy as sp
 
 from derivations.binding import bound_symbol
-from numerics.backends.residues import PRIME, Residues, shifted
+from numerics.backends.about_means import AboutMean
+from numerics.backends.residues import as_power
 from numerics.backends.variables import variables
 
 _MOST = 64  # groups that are tried
+_NEURON = sp.Dummy("neuron", real=True)
 
 
 class Apart(sp.Expr):
@@ -46,29 +53,61 @@ def centred(
     >>> centred([(x**2 + y**2) / 2 - (x + y) ** 2 / 5], lambda formula: formula)[1]
     {}
     """
-    found, apart = tuple(expressions), dict[sp.Symbol, sp.Expr]()
-    for kind in (sp.Symbol, sp.Function):  # what is inside a function is centred before its values are
-        for group in _groups(found, kind):
-            mean = sp.Add(*group) / len(group)
-            names = {part: bound_symbol("apart", len(apart) + k, real=True) for k, part in enumerate(group, 1)}
-            before, found = found, _across(found, names)
-            if found != before:
-                apart |= {n: Apart(*(rewrite(part).xreplace(apart) for part in (x, mean))) for x, n in names.items()}
+    found, apart, numbers = tuple(expressions), dict[sp.Symbol, sp.Expr](), count(1)
+    for functions in (False, True):  # what is inside a function is centred before its values are
+        for neurons in _groups(found):
+            columns = _columns(found, neurons, apart) if functions else [neurons]
+            if functions and columns in ([], [neurons]):
+                continue
+            named = [{part: bound_symbol("apart", next(numbers), real=True) for part in parts} for parts in columns]
+            # other rules see to differences of a function's values
+            about = AboutMean([(names, sp.Add(*names) / len(names)) for names in named], linear=not functions)
+            changed = tuple(map(about, found))
+            if about.gains and found != changed:
+                found = changed
+                written = {n: [rewrite(x), rewrite(mean)] for names, mean in about.columns for x, n in names.items()}
+                apart |= {name: Apart(*(part.xreplace(apart) for part in parts)) for name, parts in written.items()}
     return found, apart
 
 
-def _groups(expressions: Iterable[sp.Expr], kind: type[sp.Basic]) -> list[tuple[sp.Expr, ...]]:
-    """Variables, or the same function of several, that linear forms with two terms or more are of, fewer terms first."""
-    found = dict[frozenset[sp.Expr], None]()
+def _groups(expressions: Iterable[sp.Expr]) -> list[tuple[sp.Symbol, ...]]:
+    """Variables of which the same function is added up, fewer first."""
+    found = dict[frozenset[sp.Basic], None]()
     for total in _sums(expressions):
-        products = (term.as_coeff_mul()[1] for term in total.args)
-        linear = frozenset(
-            f[0] for f in products if len(f) == 1 and isinstance(f[0], kind) and len(variables(f[0])) == 1
-        )
-        of = [variables(part) for part in linear]
-        if len(set(of)) == len(of) > 1 and len({type(part) for part in linear}) == 1:
-            found[linear] = None
+        alike = dict[sp.Basic, set[sp.Basic]]()
+        for term in total.args:
+            own = variables(term)
+            if len(own) == 1:
+                alike.setdefault(_of_one(term, *own), set()).update(own)
+        found |= {frozenset(group): None for group in alike.values() if len(group) > 1}
     return [tuple(sorted(group, key=sp.default_sort_key)) for group in sorted(found, key=len)][:_MOST]
+
+
+def _columns(
+    expressions: Iterable[sp.Expr], neurons: tuple[sp.Symbol, ...], apart: Container[sp.Basic]
+) -> list[tuple[sp.Expr, ...]]:
+    """What sums are polynomials of, the same part of each neuron; differences from a mean themselves are not nearly equal."""
+    found = dict[sp.Basic, dict[sp.Basic, sp.Expr]]()
+    left, seen = list[sp.Basic](_sums(expressions)), set[sp.Basic]()
+    while left:
+        part = left.pop()
+        if part in seen:
+            continue
+        seen.add(part)
+        if part.is_Add or part.is_Mul:
+            left += part.args
+        elif isinstance(part, sp.Piecewise):
+            left += [value for value, _ in part.args]
+        elif as_power(part)[1] > 1:
+            left.append(as_power(part)[0])
+        elif len(own := variables(part)) == 1 and own <= set(neurons) and part not in apart:
+            found.setdefault(_of_one(part, *own), {})[next(iter(own))] = part
+    whole = [parts for _, parts in sorted(found.items(), key=sp.default_sort_key) if len(parts) == len(neurons)]
+    return [tuple(parts[x] for x in neurons) for parts in whole]
+
+
+def _of_one(part: sp.Basic, variable: sp.Basic) -> sp.Basic:
+    return part.xreplace({variable: _NEURON})
 
 
 def _sums(expressions: Iterable[sp.Basic]) -> Iterator[sp.Add]:
@@ -81,104 +120,3 @@ def _sums(expressions: Iterable[sp.Basic]) -> Iterator[sp.Add]:
             left += part.args
             if part.is_Add:
                 yield part
-
-
-def _across(expressions: tuple[sp.Expr, ...], names: dict[sp.Expr, sp.Symbol]) -> tuple[sp.Expr, ...]:
-    """With the largest parts that do not move with some others in new names for these."""
-    moving = _Moving(names)
-    if not _cancel(expressions, moving):
-        return expressions
-    powers = not all(part.is_Symbol for part in names)  # of functions no more: other rules see to their differences
-    rules = dict[sp.Basic, sp.Basic]()
-    seen = set[sp.Basic]()
-
-    def look(part: sp.Basic) -> None:
-        if part in seen or not part.args or not moving.may(part) or isinstance(part, sp.Lambda):
-            return
-        seen.add(part)
-        if moving.still(part) and not (powers and not _polynomial(part, moving)):
-            rules[part] = part.xreplace(names)
-            return
-        for inner in part.args:
-            look(inner)
-        together = _still_together(part, moving) if part.is_Add else []
-        if together:
-            rest = (term.xreplace(rules) for term in part.args if term not in together)
-            rules[part] = sp.Add(*(term.xreplace(names) for term in together), *rest)
-
-    for expression in expressions:
-        look(expression)
-    return tuple(expression.xreplace(rules) for expression in expressions) if rules else expressions
-
-
-def _cancel(expressions: tuple[sp.Expr, ...], moving: _Moving) -> bool:
-    """Whether more than a difference of two numbers does not move though its terms do."""
-    if len(moving.parts) > 2 and any(moving.may(whole) and moving.still(whole) for whole in expressions):
-        return True
-    return any(
-        moving.may(total)
-        and ((moving.still(total) and _products(total, moving)) or bool(_still_together(total, moving)))
-        for total in _sums(expressions)
-    )
-
-
-def _polynomial(part: sp.Basic, moving: _Moving) -> bool:
-    return bool(part.is_Add and _degree(part, moving) is not None and _products(part, moving))
-
-
-def _products(total: sp.Add, moving: _Moving) -> bool:
-    """Whether a term that moves is more than a multiple of a part."""
-    terms = (term.as_coeff_Mul()[1] for term in total.args if not moving.still(term))
-    return any(term not in moving.parts for term in terms)
-
-
-class _Moving:
-    """Whether parts of formulas move when others move together."""
-
-    def __init__(self, parts: Iterable[sp.Expr]) -> None:
-        self.parts = frozenset(parts)
-        self.free = frozenset().union(*map(variables, self.parts))
-        self.here, self.there = Residues(), Residues(shifted(self.parts))
-
-    def may(self, part: sp.Basic) -> bool:
-        return not variables(part).isdisjoint(self.free)
-
-    def still(self, part: sp.Basic) -> bool:
-        return self.here.of(part) == self.there.of(part)
-
-    def by(self, parts: Iterable[sp.Expr]) -> int:
-        return sum(self.there.of(part) - self.here.of(part) for part in parts) % PRIME
-
-
-def _still_together(total: sp.Add, moving: _Moving) -> list[sp.Expr]:
-    """The terms of a sum that together do not move: all of one degree, with the same factors beside the polynomial."""
-    alike = dict[tuple[int, frozenset[sp.Expr]], list[sp.Expr]]()  # linear ones gain nothing beside others
-    for term in total.args:
-        factors = sp.Mul.make_args(term)
-        degrees = {f: 0 if moving.still(f) else _degree(f, moving) for f in factors}
-        known = [degree for degree in degrees.values() if degree is not None]
-        if len(known) == len(factors) and sum(known) > (len(variables(term)) < 2):
-            beside = frozenset(f for f in factors if not degrees[f] and not f.is_number and not _is_polynomial(f))
-            alike.setdefault((sum(known), beside), []).append(term)
-    return [term for terms in alike.values() if len(terms) > 1 and moving.by(terms) == 0 for term in terms]
-
-
-def _is_polynomial(factor: sp.Expr) -> bool:
-    return bool(factor.is_Symbol or factor.is_Add or (factor.is_Pow and factor.exp.is_Integer and factor.exp > 0))
-
-
-def _degree(part: sp.Expr, moving: _Moving) -> int | None:
-    """Of a homogeneous polynomial in what moves; None where it is none."""
-    if part in moving.parts:
-        return 1
-    if not moving.may(part):
-        return 0
-    if not (part.is_Add or part.is_Mul or (part.is_Pow and part.exp.is_Integer and part.exp > 0)):
-        return None
-    inner = [_degree(arg, moving) for arg in part.args]
-    if part.is_Add:
-        return inner[0] if len(set(inner)) == 1 else None
-    known = [d for d in inner if d is not None]
-    if len(known) < len(inner):
-        return None
-    return sum(known) if part.is_Mul else known[0] * int(part.exp)

@@ -73,6 +73,17 @@ def samples_bar(name: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+@contextmanager
+def slow_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """The same for work that is mostly quick and may draw no samples at all."""
+    if sys.stderr.isatty():
+        with samples_bar(name) as show:
+            yield show
+        return
+    with slow_stage(name):
+        yield plain_progress(name)
+
+
 def plain_progress(name: str) -> Callable[[int, int], None]:
     """A line now and then, the first after some seconds: short work says nothing."""
     start = last = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 
 from derivations import Derivation
 from numerics.cli.output import density_columns, put_law
-from numerics.cli.progress import slow_stage
+from numerics.cli.progress import slow_bar
 
 
 def run_output(options: argparse.Namespace, d: Derivation, inputs: np.ndarray | None, x0: float, t: float) -> int:
@@ -20,7 +20,7 @@ def run_output(options: argparse.Namespace, d: Derivation, inputs: np.ndarray | 
     q = [] if options.quantiles is None else _numbers(options.quantiles, "quantiles")
     if not all(0 < p < 1 for p in q):
         raise ValueError(f"quantiles are asked for at probabilities between 0 and 1, got {options.quantiles[:40]}")
-    with slow_stage("law of the output"):
+    with slow_bar("law of the output") as progress:
         law = output_law(
             d,
             x0=x0 if inputs is None else _states_of(inputs, d),
@@ -30,6 +30,7 @@ def run_output(options: argparse.Namespace, d: Derivation, inputs: np.ndarray | 
             bias_variance=options.readout_bias_variance,
             samples=options.samples,
             seed=options.seed,
+            progress=progress,
         )
     print(f"{law.name}: standard deviation {law.std():.10g}", file=sys.stderr)
     if law.error > 0:

@@ -14,7 +14,7 @@ from derivations.notation.printed import Printed
 from numerics.cli.asked import UNKNOWN, given_sizes, sought_option
 from numerics.cli.destination import DOCUMENTS
 from numerics.cli.output import as_json, put, put_json, shown_table
-from numerics.cli.progress import slow_stage
+from numerics.cli.progress import slow_bar, slow_stage
 
 #: What stands for the number that is sought in the recipe that is read from the command line.
 _MARK = "104729/104723"
@@ -92,7 +92,7 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
     net = network(options)
     if sought is None:
         net, sought = _with_symbol(net, name)
-    with slow_stage("search"):
+    with slow_bar("search") as progress:
         picked = choose(
             net,
             sought,
@@ -106,6 +106,7 @@ def run_choose(options: argparse.Namespace, network: Callable[[argparse.Namespac
             bounds=options.bounds,
             samples=options.samples,
             seed=options.seed,
+            progress=progress,
         )
     if options.json:
         shown = ("statistic", "value", "target", "attained", "error", "reach", "others")

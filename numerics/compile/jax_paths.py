@@ -155,18 +155,19 @@ def _(limit: NeuronDiffusion, names: tuple[sp.Symbol, ...]) -> tuple[Coefficient
     if not limit.width.is_Integer:
         raise ValueError(f"paths are simulated at a width that is a number, got width {limit.width}")
     m = limit.inputs
-    both, coordinates, centred = centred_sums(sp.Tuple(*limit.neuron_drift, *limit.neuron_covariance), limit.neuron)
+    both, coordinates, columns = centred_sums(sp.Tuple(*limit.neuron_drift, *limit.neuron_covariance), limit.neuron)
     sums = sorted(both.atoms(CoordinateSum), key=sp.default_sort_key)
     stand_ins = [sp.Dummy(f"s{k}", real=True) for k in range(len(sums))]
     opened = both.xreplace(dict(zip(sums, stand_ins, strict=True)))
     summands = compile_expression(
         (*coordinates, limit.time, *names), tuple(s.at(coordinates) for s in sums), backend="jax"
     )
+    apart = compile_expression((*limit.neuron, limit.time, *names), columns, backend="jax")
     outer = compile_expression((*coordinates, *stand_ins, limit.time, *names), tuple(opened), backend="jax")
 
     def at(x: Any, time: Any, values: Sequence[Any]) -> tuple[Any, Any]:
         neuron = [x[..., a] for a in range(m)]
-        neuron += [neuron[a] - neuron[a].mean(axis=-1, keepdims=True) for a in centred]
+        neuron += [c - c.mean(axis=-1, keepdims=True) for c in apart(*neuron, time, *values)] if columns else []
         totals = [s.sum(axis=-1, keepdims=True) for s in summands(*neuron, time, *values)] if sums else []
         entries = jnp.stack(outer(*neuron, *totals, time, *values), axis=-1)
         return entries[..., :m], entries[..., m:].reshape(*x.shape[:-1], m, m)

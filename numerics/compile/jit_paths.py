@@ -83,7 +83,7 @@ def kernel(x, time, h, steps, rng):
 def _(limit: NeuronDiffusion) -> str:
     m, pairs = limit.inputs, lower_triangle(limit.inputs)
     covariance = [limit.neuron_covariance[pair] for pair in pairs]
-    both, coordinates, centred = centred_sums(sp.Tuple(*covariance, *limit.neuron_drift), limit.neuron)
+    both, coordinates, columns = centred_sums(sp.Tuple(*covariance, *limit.neuron_drift), limit.neuron)
     sums = sorted(both.atoms(CoordinateSum), key=sp.default_sort_key)
     stand_ins = [sp.Symbol(f"sum_{k}", real=True) for k in range(len(sums))]
     *shared, _ = opened = [e.xreplace(dict(zip(sums, stand_ins, strict=True))) for e in both]
@@ -91,19 +91,22 @@ def _(limit: NeuronDiffusion) -> str:
         raise ValueError("the covariance of a neuron must be the same for all neurons")
     drift = opened[len(pairs) :]
     functions = [
+        printed_function("columns", (*limit.neuron, limit.time), columns),
         printed_function("summands", (*coordinates, limit.time), [s.at(coordinates) for s in sums]),
         printed_function("gram", (*stand_ins, limit.time), opened[: len(pairs)]),
         printed_function("velocity", (*coordinates, *stand_ins, limit.time), drift),
     ]
     totals = [f"total[{k}, s]" for k in range(len(sums))]
-    neuron = [f"x[i, {a}, s]" for a in range(m)] + [f"x[i, {a}, s] - mean[{k}, s]" for k, a in enumerate(centred)]
-    means = [f"mean[{k}, s] += x[i, {a}, s]/n" for k, a in enumerate(centred)] or ["pass"]
-    accumulate = [f"f = summands({', '.join([*neuron, 't'])})", *(f"{v} += f[{k}]" for k, v in enumerate(totals))]
+    state = [f"x[i, {a}, s]" for a in range(m)]
+    neuron = state + [f"c[{k}] - mean[{k}, s]" for k in range(len(columns))]
+    own = [f"c = columns({', '.join([*state, 't'])})"] if columns else []
+    means = [*own, *(f"mean[{k}, s] += c[{k}]/n" for k in range(len(columns)))] or ["pass"]
+    accumulate = [*own, f"f = summands({', '.join([*neuron, 't'])})", *(f"{v} += f[{k}]" for k, v in enumerate(totals))]
     factor = [f"g = gram({', '.join([*totals, 't'])})"]
     factor += factor_lines(m, {pair: f"g[{n}]*h" for n, pair in enumerate(pairs)})
     factor += [f"root[{n}, s] = l{a}_{b}" for n, (a, b) in enumerate(pairs)]
     moved = any(entry != 0 for entry in drift)
-    move = [f"v = velocity({', '.join([*neuron, *totals, 't'])})"] if moved else []
+    move = [*own, f"v = velocity({', '.join([*neuron, *totals, 't'])})"] if moved else []
     for a in range(m):
         terms = [f"root[{n}, s]*z[{b}, s]" for n, (row, b) in enumerate(pairs) if row == a]
         move.append(f"x[i, {a}, s] += " + " + ".join(terms + ([f"v[{a}]*h"] if moved else [])))
@@ -115,7 +118,7 @@ def _(limit: NeuronDiffusion) -> str:
 def kernel(x, time, h, steps, rng):
     n, m, count = x.shape
     total, root, z = np.empty(({len(sums)}, count)), np.empty(({len(pairs)}, count)), np.empty((m, count))
-    mean = np.empty(({len(centred)}, count))
+    mean = np.empty(({len(columns)}, count))
     for step in range(steps):
         t = time + step*h
         total[:] = 0.0

@@ -45,10 +45,10 @@ class SummedFunction:
     _factors: CompiledFunction = field(init=False, repr=False, compare=False)
     _sums: tuple[Factors, ...] = field(init=False, repr=False, compare=False)
     _outer: CompiledFunction = field(init=False, repr=False, compare=False)
-    _centred: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    _apart: CompiledFunction | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        expression, neuron, centred = centred_sums(self.expression, self.neuron)
+        expression, neuron, columns = centred_sums(self.expression, self.neuron)
         sums = sorted(expression.atoms(CoordinateSum), key=sp.default_sort_key)
         # a sum inside another one is a number of the layer, computed before
         inside = sorted(set().union(*(s.body.atoms(CoordinateSum) for s in sums)), key=sp.default_sort_key)
@@ -65,7 +65,8 @@ class SummedFunction:
         set_ = object.__setattr__
         set_(self, "per_neuron", bool(opened.free_symbols & set(neuron)))
         set_(self, "_sums", layout)
-        set_(self, "_centred", centred)
+        apart = compile_expression((*self.neuron, *self.parameters), columns, self.backend) if columns else None
+        set_(self, "_apart", apart)
         rows = sp.ImmutableMatrix(inside)
         set_(self, "_inside", SummedFunction(neuron, rows, self.parameters, self.backend) if inside else None)
         set_(
@@ -88,11 +89,10 @@ class SummedFunction:
             Of shape (...,) followed by the matrix's shape for a function of sums alone; of shape
             (..., n) followed by it, for one that also depends on the neuron's own state.
         """
-        if self._centred:
-            moving = state[..., self._centred]
-            state = np.concatenate([state, moving - moving.mean(axis=-2, keepdims=True)], axis=-1)
         columns = [state[..., a] for a in range(state.shape[-1])]
-        numbers = [] if self._inside is None else list(np.moveaxis(self._inside(state, *parameters)[..., 0], -1, 0))
+        if self._apart is not None:
+            columns += [v - v.mean(axis=-1, keepdims=True) for v in self._apart(*columns, *parameters)]
+        numbers = self._numbers(np.stack(columns, axis=-1), *parameters)
         wide = [v[..., np.newaxis] for v in numbers]
         factors = self._factors(*columns, *parameters, *wide) if self._sums else ()
         sums = [_contract([factors[k] for k in layout]) for layout in self._sums]
@@ -101,6 +101,10 @@ class SummedFunction:
         shape = state.shape[:-2]
         zeros = [np.zeros(shape)] * len(columns)  # the outer function ignores them, but takes their shape
         return self._outer(*zeros, *sums, *parameters, *numbers)
+
+    def _numbers(self, state: np.ndarray, *parameters: float) -> list[np.ndarray]:
+        """The sums inside others."""
+        return [] if self._inside is None else list(np.moveaxis(self._inside(state, *parameters)[..., 0], -1, 0))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return compile_sums, (self.neuron, self.expression, self.parameters, self.backend.name)

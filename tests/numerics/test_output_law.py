@@ -10,6 +10,7 @@ from scipy import integrate, stats
 from derivations import (
     MLP,
     GatedBlock,
+    MLPBlock,
     Network,
     ResNet,
     ShapedMLP,
@@ -176,3 +177,15 @@ def test_probabilities_of_outputs_do_not_exceed_one():
         assert side.max() <= 1  # the sum over both halves was 1 + 4e-16
         assert (np.diff(side) >= 0).all()
     np.testing.assert_allclose(law.cdf(points) + law.sf(points), 1, rtol=1e-12)
+
+
+def test_simulated_paths_are_counted():
+    seen = []
+    output_law(
+        derive(MLPBlock("tanh", width=3, inputs=2)),
+        x0=[[1, 0.5], [0.5, 1], [-0.3, 0]],
+        samples=300,
+        steps=20,
+        progress=lambda *now: seen.append(now),
+    )
+    assert seen[-1] == (300, 300)

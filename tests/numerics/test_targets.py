@@ -48,6 +48,20 @@ def test_the_size_of_a_branch_from_a_closed_law():
     assert low.network.parameters == ()
 
 
+def test_a_search_over_paths_shows_how_far_it_is():
+    seen = []
+    net = Network(lambda x: x + epsilon * g * A(tanh(B(x))), width=4, parameters=(g,))
+    found = choose(
+        net, g, correlation=0.55, correlation0=0.6, bounds=(0.5, 2), samples=200, progress=lambda *now: seen.append(now)
+    )
+    assert abs(found.attained - 0.55) < 4 * found.error + 0.05
+    done, expected = np.array(seen).T
+    assert len(seen) > 9  # one at least for each place that is looked at
+    assert (np.diff(done) > 0).all()
+    assert (done <= expected).all()
+    assert done[-1] > expected[-1] / 4
+
+
 @pytest.mark.parametrize(
     ("sign", "expected"),
     [("nonnegative", 1), *(pytest.param(sign, -1, marks=pytest.mark.slow) for sign in ("negative", "real"))],

@@ -90,14 +90,19 @@ def test_scores_of_scale_one_over_the_width_vanish_and_of_its_root_stay():
         (lambda: attention(Q(x), K(x), V(x), scale="root"), DerivationError, "unknown scale of scores 'root'"),
         (lambda: position_matrix(lambda here, there: A(x)), DerivationError, "numbers or a function of two places, got A"),
         (lambda: parse_layer("mixed(W(x), x)"), DerivationError, "drawn, or that depends on the state, is not in the language"),
+        (
+            lambda: parse_layer("x + eps*A(x, variance=1, variance=2)"),
+            UnsafeExpression,
+            "variance of A is given twice",
+        ),
         (lambda: parse_layer("x + eps*A(x)*here"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("mixed(here, here*x)"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("where(x == 1, x, 0)"), UnsafeExpression, "compares at single points"),
         (lambda: parse_layer("dropout(x)"), UnsafeExpression, "is given 1 argument; write dropout"),
         (lambda: parse_layer("softmax(x, causal, mask=causal)"), UnsafeExpression, "is given 2 arguments; write softmax"),
     ],
-    ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "a place elsewhere",
-         "a place in the body", "a single point", "too few", "a mask twice"],
+    ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "an option twice",
+         "a place elsewhere", "a place in the body", "a single point", "too few", "a mask twice"],
 )  # fmt: skip
 def test_what_is_refused(body, error, words):
     with pytest.raises(error, match=words):

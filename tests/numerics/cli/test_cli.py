@@ -281,6 +281,20 @@ def test_what_takes_long_is_said_while_it_runs(monkeypatch, capsys, seconds, sai
     assert ("derivation: 0.4 s" in capsys.readouterr().err) is said
 
 
+def test_a_search_is_said_and_then_counted(monkeypatch, capsys):
+    from numerics.cli import progress
+
+    monkeypatch.setattr(progress, "_PATIENCE", 0.1)
+    monkeypatch.setattr(progress, "_QUIET", 0.2)
+    with progress.slow_bar("search") as show:
+        time.sleep(0.3)
+        show(50, 100)
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first == "  search …"
+    assert second.startswith("  search: 50 of 100, ")
+    assert last.startswith("  search: 0.")
+
+
 def test_progress_tells_rate_and_remaining_time(monkeypatch, capsys):
     from numerics.cli import progress
 
