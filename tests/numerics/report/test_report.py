@@ -14,6 +14,7 @@ import pytest
 import sympy as sp
 from scipy import stats
 
+import numerics as templates
 from derivations import (
     ACTIVATIONS,
     AttentionBlock,
@@ -370,3 +371,20 @@ def test_the_head_says_only_what_was_done(tmp_path, capsys):
         assert ("depth L" in head) == drawn
         assert ("<dt>networks</dt>" in head) == drawn
         assert ("networks of depth" in capsys.readouterr().err) == drawn
+
+
+@pytest.mark.skipif(CHROMIUM is None or shutil.which("pdftotext") is None, reason="needs a browser and pdftotext")
+@pytest.mark.parametrize("kept", [True, False])  # the control has no rules for print
+def test_a_printed_heading_stands_with_what_follows(kept, tmp_path):
+    source = (Path(templates.__file__).parent / "templates" / "report.html").read_text()
+    style = source[source.index("<style>") : source.index("</style>")]
+    style = style if kept else style[: style.index("@media print")]
+    body = '<div style="height: 220mm"></div><section><h2>Heading</h2><figure style="height: 80mm; break-inside: avoid">x</figure></section>'
+    (tmp_path / "page.html").write_text(f"<html><head>{style}</style></head><body>{body}</body></html>")
+    where = f"--print-to-pdf={tmp_path / 'page.pdf'}"
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer", where)
+    subprocess.run([CHROMIUM, *flags, (tmp_path / "page.html").as_uri()], check=True, capture_output=True, timeout=60)
+    first = subprocess.run(
+        ["pdftotext", "-l", "1", str(tmp_path / "page.pdf"), "-"], check=True, capture_output=True, text=True
+    ).stdout
+    assert ("Heading" not in first) is kept
