@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeAlias
 
 import sympy as sp
@@ -40,8 +41,8 @@ class OwnMean:
 
     @property
     def activation(self) -> Activation:
-        """The function, as one."""
-        return Activation("f", self.function, Z)
+        """The function, as one; a square is written as one, since its terms may cancel where its root is small."""
+        return Activation("f", as_square(self.function), Z)
 
     @property
     def closed(self) -> sp.Expr | None:
@@ -88,6 +89,37 @@ class PairFilter:
 
 Own: TypeAlias = OwnMean | OwnFilter
 Both: TypeAlias = PairMean | PairFilter
+
+
+def as_square(expr: sp.Expr) -> sp.Expr:
+    """A sum as the square that it is, if it is one of up to four terms.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> as_square(sp.expand((sp.erf(x) + 1 - x * sp.exp(-(x**2))) ** 2))
+    (-x*exp(-x**2) + erf(x) + 1)**2
+    >>> as_square(x**2 + x + 1)
+    x**2 + x + 1
+    """
+    roots = [root for root in map(_root, sp.Add.make_args(expr)) if root is not None]
+    if 1 < len(roots) <= 4:
+        for signs in product((1, -1), repeat=len(roots) - 1):
+            root = sp.Add(roots[0], *(sign * other for sign, other in zip(signs, roots[1:], strict=True)))
+            if sp.expand(root**2 - expr) == 0:
+                return root**2
+    return expr
+
+
+def _root(term: sp.Expr) -> sp.Expr | None:
+    """The root of a product of squares, exponentials and a positive number, up to its sign; None for another one."""
+    halves = []
+    for factor in sp.Mul.make_args(term):
+        base, power = factor.as_base_exp()
+        if not (base == sp.E or power.is_even or (factor.is_number and factor.is_positive)):
+            return None
+        halves.append(sp.sqrt(factor) if factor.is_number else base ** (power / 2))
+    return sp.Mul(*halves)
 
 
 def gathered(rates: Sequence[sp.Expr]) -> list[sp.Expr]:

@@ -154,7 +154,13 @@ def back(e: Expander, statement: Back) -> None:
         lambda i, j: _mean_of(e, truncated_product([*columns][i], [*columns][j]), inner),
     )
     size_read = statement.target.size
-    if columns and ((size_read.is_Integer and len(columns) > size_read) or sp.cancel(gram.det()) == 0):
+    if size_read.is_Integer and len(columns) > size_read:
+        followed = "an input and of tangents" if size > e.inputs else "inputs"
+        raise NotClosed(
+            f"{weights.name} reads {len(columns)} columns, of {followed}, of length {size_read}, so that they depend on each other, and its "
+            f"transpose is known for independent ones only: take at least {len(columns)} neurons, or follow fewer"
+        )
+    if columns and sp.cancel(gram.det()) == 0:
         raise NotClosed(
             f"the columns that {weights.name} reads depend on each other; its transpose is known for independent ones only"
         )

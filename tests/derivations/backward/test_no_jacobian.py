@@ -3,7 +3,7 @@
 import pytest
 import sympy as sp
 
-from derivations import AttentionBlock, DerivationError, Network, NoLimit, NotClosed, Weights, epsilon, relu
+from derivations import AttentionBlock, DerivationError, Network, NoLimit, NotClosed, Weights, derive, epsilon, relu
 from derivations.backward import gradient_flow, jacobian
 from derivations.limits.slopes import require_slopes
 
@@ -136,3 +136,13 @@ def test_the_slope_where_state_and_matrix_meet_is_known():
 def test_a_jump_of_a_dropped_neuron_or_at_an_average_is_refused(body, message):
     with pytest.raises(DerivationError, match=message):
         jacobian(Network(f"x + eps*A({body})", width=2))
+
+
+def test_a_transpose_over_fewer_neurons_than_it_reads_columns_says_how_many_it_needs():
+    layer = "x + eps*A(x) - eps**2*C.T(sin(C(x, out=2)))"
+    for width in (1, 2):
+        with pytest.raises(NotClosed, match=f"3 columns, of an input and of tangents, of length {width}.* at least 3"):
+            str(jacobian(Network(layer, width=width)))
+    with pytest.raises(NotClosed, match=r"2 columns, of inputs, of length 1.* at least 2 neurons, or follow fewer"):
+        derive(Network(layer, width=1, inputs=2))
+    derive(Network(layer, width=2, inputs=2))

@@ -6,12 +6,14 @@ import sympy as sp
 
 from derivations import (
     ConvResNet,
+    MLPBlock,
     Network,
     NoClosedForm,
     ResNet,
     ShrinkingResNet,
     Weights,
     erf,
+    gelu,
     identity,
     leaky_relu,
     relu,
@@ -20,6 +22,7 @@ from derivations import (
 )
 from derivations.gaussian import expect_pair
 from derivations.kernels import Riccati, degree, explosion_depth, nngp, ntk, solve_flow
+from derivations.kernels.generic_pair import pair_flow
 from derivations.kernels.means import PAIR, means_of, slope_of
 from derivations.symbols import state, step, time
 from tests.helpers import equal_by_sampling, equal_symbolically
@@ -154,3 +157,21 @@ def test_means_are_those_of_the_gaussian_calculus():
     assert means_of(tanh).product is None
     assert means_of(slope_of(relu)).square is not None
     assert [degree(f) for f in (relu, slope_of(relu), leaky_relu(sp.Rational(1, 5)), erf)] == [1, 0, 1, None]
+
+
+def test_means_of_squares_are_integrals_of_squares_whose_terms_do_not_cancel():
+    """Far to the left GELU is small, and the terms of its square multiplied out are not."""
+    flow = pair_flow(MLPBlock(gelu, width=sp.oo), tangent=True)
+    squares = [mean.activation.expr for mean in flow.own if mean.activation.expr.is_Pow]
+    assert len(squares) == 3
+    places = (-4.0, -4.5, -5.0, -5.5)
+    for expr in squares[:2]:  # of GELU and of its slope
+        (z,) = expr.free_symbols
+        exact = [expr.subs(z, sp.Rational(place)).evalf(40) for place in places]
+
+        def lost(formula, exact=exact, z=z):
+            by_doubles = sp.lambdify(z, formula, "math")
+            return max(abs(by_doubles(place) / value - 1) for place, value in zip(places, exact, strict=True))
+
+        assert 30 * lost(expr) < lost(sp.expand(expr))
+        assert lost(expr) < 1e-8
