@@ -135,7 +135,7 @@ def _trapezoid(function: Function, edge: int, resolved: int = 0) -> mp.mpf:
     """
     total = size = value = mp.mpf(0)
     for level in range(1, _LEVELS):
-        terms = [weight * function(z) for z, weight in _new_nodes(level, edge, mp.mp.prec)]
+        terms = [weight * function(z) for z, weight in new_nodes(level, edge, mp.mp.prec)]
         total, size = total + mp.fsum(terms), size + mp.fsum(terms, absolute=True)
         previous, value = value, mp.ldexp(total, -level)
         if level > max(2, resolved) and abs(value - previous) <= mp.ldexp(size, -level - mp.mp.prec // 2 - 4):
@@ -179,7 +179,7 @@ def _ladders(points: set[mp.mpf], deviation: mp.mpf) -> set[mp.mpf]:
 
 
 @lru_cache(maxsize=64)
-def _new_nodes(level: int, edge: int, precision: int) -> tuple[tuple[mp.mpf, mp.mpf], ...]:
+def new_nodes(level: int, edge: int, precision: int) -> tuple[tuple[mp.mpf, mp.mpf], ...]:
     """Multiples of 2^-level that no lower level has, with the normal density there (at the precision set)."""
     odd = range(1, edge << level, 2)
     steps = sorted({*odd, *(-k for k in odd)}) if level > 1 else range(-edge << level, (edge << level) + 1)

@@ -16,6 +16,7 @@ from derivations.gaussian.corners import check_corners
 from derivations.gaussian.finite import check_finite_pair
 from derivations.gaussian.integrate import Function, Singular, normal_mean
 from derivations.gaussian.law import Gaussian
+from derivations.gaussian.mehler import mehler_mean
 from derivations.gaussian.node import GaussianMean
 from derivations.gaussian.single import (
     as_function,
@@ -329,6 +330,12 @@ class GaussianPairExpectation(GaussianMean):
             if determinant <= size * mp.mpf(2) ** (4 - mp.mp.prec):  # one line: V = slope U
                 slope = sp.Rational(*mp.libmp.to_rational((k12 / k11)._mpf_))
                 return numeric_mean(f * g.xreplace({x: slope * x}), x, sp.S.Zero, self.args[2], prec)
+            if not any(points(h, x) for points in (breakpoints, singular_points) for h in (f, g)):
+                found = mehler_mean(
+                    in_mpmath(x, f), in_mpmath(x, g), (mp.sqrt(k11), mp.sqrt(k22)), k12 / mp.sqrt(k11 * k22)
+                )
+                if found is not None:
+                    return found
             slope, left = k12 / k11, determinant / k11
             given = _conditional_mean(g, x, slope, left, mp.sqrt(numeric_mean(g**2, x, sp.S.Zero, self.args[4], 20)))
             outer = in_mpmath(x, f)

@@ -273,6 +273,7 @@ def test_what_has_gone_to_the_ends_is_there_with_its_probabilities(t):
     assert d.remark.startswith("0.33 of the law lies nearer to its end -0.886") == (t < 700)
 
 
+@pytest.mark.slow
 def test_a_process_that_leaves_every_double_is_where_its_h_transform_says():
     # u = e^{x²/2}(1 + ½ erf x): Xe^{-t} → N(x0, ½) weighted by 1 + ½ sign, so P(−∞) = ½Φ(−x0√2)/(1 + ½ erf x0), at every late time
     law = MehlerLaw.example()

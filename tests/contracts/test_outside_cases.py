@@ -129,6 +129,7 @@ def test_quantiles_of_norms_keep_their_digits_beside_states_that_grow(capsys):
 # --- A9, A10, C: functions whose parts are singular where they are not ---
 
 
+@pytest.mark.slow
 def test_factors_of_a_function_are_judged_together():
     def tangent(formula):
         return kernel_matrix(ResNet(parse_activation(formula), width=sp.oo), INPUTS, t=0.5, kind="ntk")

@@ -22,6 +22,7 @@ def _shaped(**options):
     return derive(ShapedAttention(width=100, **options))
 
 
+@pytest.mark.slow
 def test_the_distance_of_two_tokens_moves_by_itself_and_stays_finite():
     tau = sp.Symbol("tau", positive=True)
     d = _shaped(temperature=tau)
@@ -93,6 +94,7 @@ def test_networks_with_one_token_that_is_not_0_pass_high_levels_where_the_limit_
         assert high / low < bound + 4 * error or explodes
 
 
+@pytest.mark.slow
 def test_linear_attention_of_three_neurons_explodes():
     found = derive(AttentionBlock(width=3, kind="linear")).existence
     assert found.explodes == "can"

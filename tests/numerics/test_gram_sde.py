@@ -238,6 +238,7 @@ def test_gram_matrices_whose_noise_is_that_of_no_neurons():
         simulate_sde(limit, x0=[1.0, c, 1.0], t=t, steps=2, samples=2, scheme="congruence")
 
 
+@pytest.mark.slow
 def test_more_inputs_than_neurons_keep_their_rank():
     """Paths against networks of width 2 with three inputs; the control has a third neuron."""
     states = np.array([[1.0, -0.4], [0.3, 1.1], [-0.8, 0.5]])

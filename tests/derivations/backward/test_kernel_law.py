@@ -41,6 +41,7 @@ RELU = jacobian(MLP(relu))
 LINEAR = Network(lambda x: x + epsilon * A(x), width=n)
 
 
+@pytest.mark.slow
 def test_the_output_of_a_homogeneous_network_is_the_same_from_every_layer():
     law = jacobian(LINEAR).kernel_law  # f = G·x by Euler's identity, so c does not move on the way back
     assert (law.backward_drift[0], law.backward_covariance[0, 0], law.shared[0]) == (0, 0, 0)

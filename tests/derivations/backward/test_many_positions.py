@@ -94,6 +94,7 @@ def test_four_positions_are_derived_in_seconds():
     assert max(len(sp.Add.make_args(rate)) for rate in rates) <= 16  # hundreds of terms when multiplied out, in minutes
 
 
+@pytest.mark.slow
 def test_gradients_of_a_filters_weights_are_means_over_what_it_puts_out():
     # B moves by a copy that reads the state, through φ' at both places of each tap of A: ⅓ Σ_f E φ'(u_a+f) φ'(u_b+f) G_a+f,b+f
     squares, x = jacobian(ConvBlock(gelu, width=n, positions=4)).weight_gradients["B"], sp.symbols("x^1:5", real=True)
@@ -137,6 +138,7 @@ def test_averages_that_become_equal_are_one_object():
     assert renamed(one, {y: sp.Symbol("x^3", real=True)}) != one  # the control
 
 
+@pytest.mark.slow
 def test_formulas_of_a_jacobian_are_made_when_they_are_read():
     j = jacobian(ConvBlock(gelu, width=3, positions=POSITIONS))
     assert j.inverse.letter == "K"

@@ -294,7 +294,11 @@ CROWDED = (
 )
 
 
-@pytest.mark.parametrize(("noise", "inside"), CROWDED, ids=[str(f(sp, x)) + f" {at}" for f, at in CROWDED])
+@pytest.mark.parametrize(
+    ("noise", "inside"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (k == 2)) for k, case in enumerate(CROWDED)],  # 2 takes longest
+    ids=[str(f(sp, x)) + f" {at}" for f, at in CROWDED],
+)
 def test_the_zeros_beside_a_point_are_found_where_others_crowd_elsewhere(noise, inside):
     """Those closest to 0 or to a pole had been listed, with none beside the point between them."""
     low, high = (float(end) for end in moving_interval(Diffusion((x,), [0], [[noise(sp, x) ** 2]]), inside))

@@ -157,6 +157,7 @@ def test_signs_of_limits():
     assert limit_sign([m(1)] * 3) is None
 
 
+@pytest.mark.slow
 def test_another_start_looks_at_the_same_places():
     process = Diffusion((p,), [expect(sp.tanh(x) ** 2, x, p)], [[p * expect(sp.tanh(x) ** 2, x, p)]], half_line)
 

@@ -54,7 +54,14 @@ def own_density(process, at, factor=1.0):
     return speed(at) / quad(speed, -np.inf, np.inf, epsabs=1e-11)[0]
 
 
-@pytest.mark.parametrize("name", [*sorted(PROCESSES)[1:], pytest.param("both coefficients", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cubic drift",
+        "double well",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("difference", "both coefficients")),
+    ],
+)
 def test_stationary_laws_are_those_of_the_numbers(name):
     process = PROCESSES[name]
     density = stationary(process).density

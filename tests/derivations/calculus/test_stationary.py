@@ -72,6 +72,7 @@ def test_densities_are_scipys(name):
     assert np.abs(sp.lambdify(state, other, ["scipy", "numpy"])(points) / reference.pdf(points) - 1).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_conditions_are_for_which_parameters_the_process_settles():
     assert stationary(CASES["CIR"][0]).condition == sp.true  # the end reflects where it is reached
     assert stationary(CASES["logistic"][0]).condition == (mu > sigma**2 / 2)

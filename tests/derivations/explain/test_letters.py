@@ -161,6 +161,7 @@ def test_correlated_entries_say_how_they_covary():
     assert "W_ij^B ~ N(0, 1/2)" in said
 
 
+@pytest.mark.slow
 def test_a_bessel_process_is_called_so():
     """ "The radius of a process" was said, which no one can look up."""
     (law,) = (
@@ -184,6 +185,7 @@ def test_the_norm_is_that_of_an_activation_which_the_page_has_introduced(net, le
     assert f"‖{other}(" not in said
 
 
+@pytest.mark.slow
 def test_functions_inside_means_get_no_letter():
     """A mean that is continued to where a variance is 0 holds a function of the variance, which is on no page; it was said again and again, as w = w."""
     said = "x + eps*A(gelu(B(max(x, relu(x)/2), out=2*n, variance=2, mean=1))*sigmoid(C(x, out=1)), variance=2)"

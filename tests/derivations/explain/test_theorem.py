@@ -47,6 +47,7 @@ def test_a_theorem_states_network_limit_and_existence_and_proves_after_it(tmp_pa
     assert source.count(r"\bibitem") == len(BLOCK.sources)
 
 
+@pytest.mark.slow
 def test_equations_have_labels_that_two_results_in_one_document_can_tell_apart():
     one, two = (re.findall(r"\\label\{(.*?)\}", BLOCK.latex(label)) for label in ("eq", "block"))
     assert "eq:limit-of-infinite-depth" in one

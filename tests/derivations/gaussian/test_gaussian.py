@@ -345,6 +345,7 @@ def test_pair_node_evaluates(name):
     assert r"\mathbb{E}_{(u, v)" in sp.latex(node)
 
 
+@pytest.mark.slow
 def test_pair_nodes_of_the_same_mean_are_one():
     first, mixed, second = sp.symbols("k_1 c k_2", positive=True)
     there, back = (

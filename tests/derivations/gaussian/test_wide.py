@@ -22,7 +22,7 @@ def density_at_zero(variance):
     return 1 / mp.sqrt(2 * mp.pi * variance)
 
 
-@pytest.mark.parametrize("variance", [10**4, 10**8, 10**12])
+@pytest.mark.parametrize("variance", [10**4, 10**8, pytest.param(10**12, marks=pytest.mark.slow)])
 def test_what_a_step_lacks(variance):
     """∫ sech² = 2, ∫ x² sech² = π²/6, ∫ x⁴ sech² = 7π⁴/120; a bound on the next term is ∫ x⁶ sech² < 200."""
     with mp.workdps(DIGITS):

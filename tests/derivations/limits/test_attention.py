@@ -292,6 +292,7 @@ def _several(variances, inside=lambda heads: rms_norm(sum(heads)), mask=None):
     return Network(layer, width=sp.oo, positions=2)
 
 
+@pytest.mark.slow
 def test_a_norm_over_several_heads_is_of_the_average_of_their_forms():
     one, two = (derive(_several([1] * count)).limit for count in (1, 2))
     assert (two.drift[0], two.drift[2]) == (1, 1)

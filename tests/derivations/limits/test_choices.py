@@ -153,6 +153,7 @@ def test_a_matrix_that_reads_what_may_be_off_meets_the_state_together_too():
     assert abs(products.mean() - value) < error < abs(products.mean() - 1.1 * value)
 
 
+@pytest.mark.slow
 def test_the_tangent_kernel_of_a_sum_of_two_matrices_is_that_of_one_of_twice_the_variance():
     both, one = (
         ntk(Network(f"x + eps*A(sigmoid({inside}))", width=sp.oo, inputs=2))

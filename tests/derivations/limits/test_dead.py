@@ -81,6 +81,7 @@ def test_one_neuron_has_a_diffusion_by_pieces():
     assert abs(float(limit.covariance[0, 0].subs(x, 2)) - values.mean()) < 4 * values.std() / np.sqrt(len(u))
 
 
+@pytest.mark.slow
 def test_targets_formats_and_derivatives_agree():
     d = derive(Network(parse_layer("x + eps*A(max(B(relu(x)) - 1/2, 0))"), width=2))
     explicit = d.limit.explicit

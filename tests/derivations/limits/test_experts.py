@@ -70,6 +70,7 @@ def test_one_expert_that_is_used_is_as_one_block():
     assert derive(MLPBlock(relu, width=sp.oo, experts=4, top=1)).limit == derive(MLPBlock(relu, width=sp.oo)).limit
 
 
+@pytest.mark.slow
 def test_one_layer_of_three_neurons_by_hand():
     state, samples, rng = np.array([1.0, -0.5, 2.0]), 200_000, np.random.default_rng(1)
     d = derive(Network(lambda x: layer(x, 3, 2), width=3)).limit

@@ -93,6 +93,7 @@ def test_states_that_are_not_gaussian_have_no_map_of_variances_but_where_second_
     assert smooth.rests == ()
 
 
+@pytest.mark.slow
 def test_queries_behind_a_kink_are_no_head_of_linear_queries():
     """Scores relu(Q x_1)·(K x_b)/√k at infinite width, against queries and keys drawn by hand."""
     queries, keys, values = Weights("Q"), Weights("K"), Weights("V")

@@ -112,6 +112,7 @@ def test_what_moves_some_positions_in_every_layer_has_no_limit(layer):
         limit(layer)
 
 
+@pytest.mark.slow
 def test_exponents_of_three_positions_are_those_of_two():
     two, three = (str(scalings(ShapedAttention(width=n, positions=p), order="joint")).split("2. Sizes") for p in (2, 3))
     assert two[0] == three[0]

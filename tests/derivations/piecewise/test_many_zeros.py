@@ -30,7 +30,13 @@ def test_terms_that_cancel_beside_an_error_function_are_kept_apart():
     assert contains_zero(IntervalFunction(GELU + X / 1000 - X / 1001 - X, X).jet(raw(-1, 1), 0)[0])  # has a zero
 
 
-@pytest.mark.parametrize("function", [sp.exp(-X) * sp.sin(GELU) - sp.tanh(1), X * sp.tanh(X) + X + sp.Rational(1, 5)])
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(sp.exp(-X) * sp.sin(GELU) - sp.tanh(1), marks=pytest.mark.slow),
+        X * sp.tanh(X) + X + sp.Rational(1, 5),
+    ],
+)
 def test_zeros_left_of_0_are_all_found(function):
     """By signs at 100,000 points between −32 and 0."""
     found = zeros(function, X, -sp.oo, sp.S.Zero).zeros

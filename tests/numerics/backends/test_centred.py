@@ -1,5 +1,7 @@
 """Coefficients of layers that centre their neurons, where these are nearly equal, against the same formulas at 200 digits."""
 
+from functools import lru_cache
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -43,10 +45,15 @@ def _states(symbols, inputs, apart):
     return [float(v) for v in values]
 
 
+@lru_cache(maxsize=1)  # writing a formula takes longer than its value
+def _formulas(symbols, entries):
+    return [sp.lambdify(symbols, e.doit(), "mpmath") for e in entries]
+
+
 def _errors(symbols, entries, values, found):
     """By the noise of both coordinates: an entry may be 0."""
     with mp.workdps(200):
-        exact = [mp.re(sp.lambdify(symbols, e.doit(), "mpmath")(*map(mp.mpf, values))) for e in entries]
+        exact = [mp.re(formula(*map(mp.mpf, values))) for formula in _formulas(tuple(symbols), tuple(entries))]
         places = [(i, j) for i in range(len(symbols)) for j in range(i + 1)]
         own = {i: exact[k] for k, (i, j) in enumerate(places) if i == j}
         return [

@@ -252,6 +252,7 @@ def test_terms_of_one_end_do_not_count_at_the_other() -> None:
         assert np.isnan(_NAIVE(formula.xreplace({x: sp.Symbol("x", real=True)}))(points)).any()
 
 
+@pytest.mark.slow
 def test_roots_of_sums_of_powers_have_real_values():
     """mpmath makes complex numbers of them where a state is negative; E max(u + 1, w)² over u of variance 1, w of variance K³, by a grid."""
     said = "x + eps*A(max(B(layer_norm(x), bias_mean=1), C(x*average(x**2))))"

@@ -77,6 +77,7 @@ def test_means_of_exponentials_keep_their_digits(name):
         assert not np.abs(plain(VARIANCES) / wanted - 1).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_between_the_ends_polynomials_stand_in():
     """The mean of x⁶ exp(-2|x|) was 3e-9 off at 10, 8 % at 200, and -31 times its value at 500, without a word."""
     function = FUNCTIONS["higher powers beside it"]

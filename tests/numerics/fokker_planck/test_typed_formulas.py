@@ -27,6 +27,7 @@ def test_a_law_is_there_in_a_second(text):
     assert found.error < 1e-6
 
 
+@pytest.mark.slow
 def test_a_noise_that_algebra_wrote_out_keeps_its_digits_beside_its_zero():
     """Of (x² + x − 1)² as a polynomial half of the digits are left beside √5/2 − 1/2; the closed law tells."""
     derived = derive(ResNet(parse_activation("x**2+x-1"), width=1))

@@ -249,7 +249,7 @@ def test_causal_softmax_over_five_tokens_by_networks():
         for options in ({"mask": causal}, {})
     )
     rng, n, depth, found = np.random.default_rng(1), 96, 30, []
-    for _ in range(150):
+    for _ in range(100):
         x = np.einsum("nd,mdp->mpn", rng.standard_normal((n, 3)) / np.sqrt(3), tokens)
         for _ in range(depth):
             q, k, v = (x @ (rng.standard_normal((n, n)) / np.sqrt(n)) for _ in range(3))

@@ -54,7 +54,7 @@ def test_equal_inputs_of_a_shaped_perceptron_stay_equal():
     network = ShapedMLP(relu, c_plus=0, c_minus=-2, inputs=3)
     limit, t = derive(network, order="joint").limit, depth / size
     start = np.array([[1, 1, rho], [1, 1, rho], [rho, rho, 1]])
-    paths = simulate_sde(limit, x0=start[np.triu_indices(3)], t=t, steps=80, samples=40_000, seed=1)
+    paths = simulate_sde(limit, x0=start[np.triu_indices(3)], t=t, steps=80, samples=10_000, seed=1)
     v = {str(s): paths[:, k] for k, s in enumerate(limit.states)}
     for name in ("V_12", "V_22"):
         assert np.max(np.abs(v[name] / v["V_11"] - 1)) < 1e-6

@@ -28,6 +28,7 @@ def off_beside_others():
     return abs(beside / alone - 1)
 
 
+@pytest.mark.slow
 def test_a_pair_near_an_explosion_keeps_the_tolerance_beside_many_others(monkeypatch):
     # a relative error at depth 0 grows as the relative rate does, here K(t)/K(0) = 15 times, and in a tangent kernel twice that
     assert off_beside_others() < 30e-9

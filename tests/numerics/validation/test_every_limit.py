@@ -291,6 +291,7 @@ def test_several_states_start_where_the_networks_did():
     assert min(row.test.p_value for row in compare(d, x, -start, depth=64).rows) < 1e-9
 
 
+@pytest.mark.slow
 def test_means_over_a_softmax_are_checked_by_one_layer():
     net = AttentionBlock(width=2, positions=2, size=2)
     outcome = validate(d := derive(net), quick=True)
