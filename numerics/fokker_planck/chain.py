@@ -282,7 +282,7 @@ class Chain:
         z, w = self.grid.nodes
         x, _ = self.coordinate.backward((z[:, None] + w[:, None] / 2 * _NODES).ravel())
         c = self.coordinate.coefficients
-        values = np.asarray(density(x + c.origin), dtype=float) * c.scale(x)
+        values = np.asarray(density(c.chart.state(x)), dtype=float) * c.scale(x)
         p[1:-1] = (values.reshape(len(z), -1) * _WEIGHTS).sum(-1) * w / 2
         if np.any(p < 0) or p.sum() > 1.01:
             raise ValueError(

@@ -3,10 +3,12 @@ r"""Drift and variance of a scalar diffusion on an interval as functions of arra
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+from numerics.fokker_planck.charts import Chart, Shift
 
 Array = NDArray[np.float64]
 
@@ -39,7 +41,7 @@ class Crossing:
 class Coefficients:
     r"""Drift :math:`\mu` and variance a of a scalar diffusion on an interval, as functions of arrays.
 
-    States are counted from ``origin``, so that the zero of the noise at which the most digits are asked for is 0.
+    States are counted by the numbers of a chart, so that there are digits where they are asked for.
 
     Parameters
     ----------
@@ -51,8 +53,10 @@ class Coefficients:
         Points inside at which a formula changes.
     crossings : tuple of Crossing
         Zeros, poles and jumps of the noise inside, which the process crosses.
-    origin : float
-        The state that is called 0 here.
+    chart : Shift or Odds
+        What states are counted by.
+    held : tuple of float
+        How far from the left and the right end the coefficients have all digits of the distance.
     """
 
     drift: Callable[[Array], Array]
@@ -61,16 +65,31 @@ class Coefficients:
     right: float
     kinks: tuple[float, ...] = ()
     crossings: tuple[Crossing, ...] = ()
-    origin: float = 0.0
+    chart: Chart = field(default_factory=Shift)
+    held: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The states at the ends."""
+        left, right = self.chart.state(np.array([self.left, self.right]))
+        return float(left), float(right)
+
+    def state(self, y: float) -> float:
+        """The state that is counted as a number."""
+        return float(self.chart.state(np.array(y)))
+
+    def pace(self, y: Array) -> Array:
+        """The noise of the number by which states are counted."""
+        return self.scale(y) / self.chart.stretch(y)
 
     def scale(self, x: Array) -> Array:
         r"""The noise :math:`\varphi = \sqrt a`."""
         a = np.asarray(self.variance(x), dtype=float)
         if not np.all(a > 0):
-            where = np.asarray(x, dtype=float)[~(a > 0)]
+            where = self.chart.state(np.asarray(x, dtype=float)[~(a > 0)])
             raise ValueError(
-                f"the noise must be positive inside ({self.left:g}, {self.right:g}), got a = {a[~(a > 0)].flat[0]:.3g} "
-                f"at x = {self.origin + where.flat[0]:.6g}; restrict the diffusion's domain to an interval without zeros of the noise"
+                f"the noise must be positive inside ({self.ends[0]:g}, {self.ends[1]:g}), got a = {a[~(a > 0)].flat[0]:.3g} "
+                f"at x = {where.flat[0]:.6g}; restrict the diffusion's domain to an interval without zeros of the noise"
             )
         return np.sqrt(a)
 

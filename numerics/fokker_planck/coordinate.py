@@ -1,5 +1,7 @@
 r"""The Lamperti coordinate :math:`z = \int \mathrm{d}x/\varphi` as numbers, where no closed form of it is needed.
 
+States are the numbers y of a chart here, and :math:`\mathrm{d}x = x'(y)\,\mathrm{d}y`.
+
 The interval is cut into panels that shrink towards a finite end and grow towards an infinite one, and are halved
 until Gauss's rule has settled on them; so they do towards a zero of the noise that the process crosses, beside which the integrands
 are powers. So z, and :math:`E = \int 2\mu/a\,\mathrm{d}x` with it, are known to rounding up to
@@ -33,6 +35,7 @@ _FAINTEST, _CLOSE = (
 )  # squared noise below it loses digits; looked at beside 0 only, for at a crossing it is 0
 _MANY = 20  # points a panel, from which on the inverse is tabulated
 _FARTHEST = 1e120  # beyond it, squares of states overflow
+_NEAREST = 1e-100  # to an end other than 0, where states are counted from it: as doubles they are the end long before
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Coordinate:
         """About how much of z lies beyond the last states on either side: |x| over the noise there, which vanishes towards an end at a finite distance."""
         last = self._table[0][[0, -1]]
         with np.errstate(all="ignore"):
-            left, right = np.abs(last) / self.coefficients.scale(last)
+            left, right = np.abs(last) / self.coefficients.pace(last)
         return float(left), float(right)
 
     @property
@@ -103,11 +106,12 @@ class Coordinate:
 
     def _steps(self, a: Array, b: Array) -> Array:
         """Integrals of one over the noise."""
-        return self._by_rule(a, b, 1, lambda x: 1 / self.coefficients.scale(x))
+        return self._by_rule(a, b, 1, lambda x: 1 / self.coefficients.pace(x))
 
     def _tilts(self, a: Array, b: Array) -> Array:
         """Integrals of twice the drift over the squared noise, which at a crossing is twice as singular."""
-        return self._by_rule(a, b, 2, self.coefficients.tilt)
+        c = self.coefficients
+        return self._by_rule(a, b, 2, lambda x: c.tilt(x) * c.chart.stretch(x))
 
     def _by_rule(self, a: Array, b: Array, times: int, function: Callable[[Array], Array]) -> Array:
         moved = np.abs(b - a) > np.finfo(float).tiny
@@ -170,28 +174,29 @@ class Coordinate:
         end = c.right if direction > 0 else c.left
         powers = [cross.place for cross in c.crossings if not cross.is_jump]
         kinks = [k for k in {*c.kinks, *(d.place for d in c.crossings)} if (k - self.start) * direction > 0]
-        # closer to the end doubles do not resolve states
-        least = 1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200
+        # closer to the end doubles do not resolve states, or none that are asked for
+        is_zero = np.isfinite(end) and c.state(end) == 0
+        least = 1e-12 * abs(end) if np.isfinite(end) and end != 0 else 1e-200 if is_zero else _NEAREST
         edges, length, increments = [self.start], 0.0, [np.inf, np.inf]
-        width = 0.25 * float(c.scale(np.array([self.start]))[0])
+        width = 0.25 * float(c.pace(np.array([self.start]))[0])
         stops = False
         while length < reach:
             here = edges[-1]
             room = abs(end - here)
             if len(edges) > _PANELS:
-                if np.isinf(end) and abs(here) < _REST * length * float(c.scale(np.array([here]))[0]):
+                if np.isinf(end) and abs(here) < _REST * length * float(c.pace(np.array([here]))[0]):
                     stops = True  # at about that much of z from an infinite end at a finite distance
                     break
                 raise ValueError(
-                    f"the noise changes more often than {_PANELS} panels of the Lamperti coordinate follow, up to x = {c.origin + here:.6g}; "
+                    f"the noise changes more often than {_PANELS} panels of the Lamperti coordinate follow, up to x = {c.state(here):.6g}; "
                     "take a smaller time"
                 )
             if room <= least or abs(here) > _FARTHEST:
                 stops = True
                 break
-            if end == 0 and room < _CLOSE and c.variance(np.array([here]))[0] < _FAINTEST:
+            if is_zero and room < _CLOSE and c.variance(np.array([here]))[0] < _FAINTEST:
                 raise ValueError(
-                    f"states come within {room:.1g} of the end {c.origin + end:g}, where doubles do not hold the squared noise; take a smaller time"
+                    f"states come within {room:.1g} of the end 0, where doubles do not hold the squared noise; take a smaller time"
                 )
             if increments[-1] < 1e-17 * length and increments[-1] < increments[-2]:
                 stops = True
@@ -248,14 +253,16 @@ class Coordinate:
         return list(map(float, edges if there > here else edges[::-1]))
 
     def _tolerance(self, a: Array, b: Array) -> Array:
-        """Relative, of panels; close to an end or a crossing other than 0 the distance to it is only known to the rounding of the state."""
+        """Relative, of panels; close to an end or a crossing other than 0 the distance to it is known to the rounding of the state, if no better."""
         c = self.coefficients
-        found = np.full(len(a), _SETTLED)
-        for end in (c.left, c.right, *(d.place for d in c.crossings if not d.is_jump)):
-            if np.isfinite(end):
-                distance = np.minimum(np.abs(end - a), np.abs(end - b))
+        found, offset = np.full(len(a), _SETTLED), abs(c.state(0.0))
+        ends = zip((c.left, c.right), c.held, strict=True)
+        for end, held in (*ends, *((d.place, 0.0) for d in c.crossings if not d.is_jump)):
+            state = c.state(end)
+            if np.isfinite(state):
+                distance = np.maximum(np.minimum(c.chart.distance(a, end), c.chart.distance(b, end)), held)
                 with np.errstate(divide="ignore"):
-                    found = np.maximum(found, 64 * np.spacing(abs(c.origin) + abs(end)) / distance)
+                    found = np.maximum(found, 64 * np.spacing(offset + abs(state)) / distance)
         return found
 
     def forward(self, x: Array) -> Array:
@@ -291,8 +298,12 @@ class Coordinate:
     @cached_property
     def _inverse(self) -> Inverse:
         within = self.middle - self.reach[0], self.middle + self.reach[1]
-        noise: Callable[[Array], Array] = lambda x: np.sqrt(self.coefficients.variance(x))  # noqa: E731
-        return Inverse.fitted(self._table[1], within, self._solved, noise, self._unit)
+        return Inverse.fitted(self._table[1], within, self._solved, self._pace, self._unit)
+
+    def _pace(self, x: Array) -> Array:
+        """The noise of the numbers by which states are counted; 0 at a crossing."""
+        c = self.coefficients
+        return np.asarray(np.sqrt(np.asarray(c.variance(x), dtype=float)) / c.chart.stretch(x))
 
     def _solved(self, z: Array) -> tuple[Array, Array]:
         """State and E at points z, by Newton's method."""
@@ -308,7 +319,7 @@ class Coordinate:
             low[moving] = np.where(off < 0, here, low[moving])
             high[moving] = np.where(off > 0, here, high[moving])
             with np.errstate(divide="ignore", invalid="ignore"):
-                noise = np.sqrt(self.coefficients.variance(here))
+                noise = self._pace(here)
                 new = np.where(noise > 0, here - off * noise, np.nan)  # at a crossing, halve
             middle = (low[moving] + high[moving]) / 2
             new = np.where((new >= low[moving]) & (new <= high[moving]), new, middle)
@@ -339,13 +350,14 @@ class Coordinate:
     def _noise(self) -> Array:
         """The noise at the edges, where it has a value."""
         with np.errstate(all="ignore"):
-            return np.sqrt(np.asarray(self.coefficients.variance(self._table[0]), dtype=float))
+            return self._pace(self._table[0])
 
     def closest(self, end: float) -> float:
-        """The distance from an end of the state nearest to it that is told apart from it; 0 where the table does not go so far."""
+        """The distance from a finite end of the state nearest to it that is told apart from it, as a double and on the grid."""
         c = self.coefficients
         sides = zip(self.sides, self.range, (c.left, c.right), strict=True)
-        return max((abs(at - last) for side, last, at in sides if side.stops and c.origin + at == end), default=0.0)
+        last = [float(c.chart.distance(np.array(y), at)) for side, y, at in sides if side.stops and c.state(at) == end]
+        return max([*last, float(np.spacing(abs(end)))])
 
     @property
     def edges(self) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from derivations.piecewise import Point
 from numerics.densities.base import Array
+from numerics.fokker_planck.charts import Chart, Shift
 from numerics.fokker_planck.coefficients import Crossing
 
 _STEEPEST = 0.47  # exponent of the noise at a zero that is crossed
@@ -102,20 +103,8 @@ def origin_of(crossings: Sequence[Crossing], start: float) -> float:
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """A function of the state as one of the distance from the origin."""
-
-    function: Callable[[Array], Array]
-    origin: float
-
-    def __call__(self, y: Array) -> Array:
-        """At distances from the origin."""
-        return self.function(self.origin + y)
-
-
-@dataclass(frozen=True)
 class Resolved:
-    """The squared noise as a function of the distance from the origin, with its digits beside each crossing.
+    """The squared noise as a function of the numbers of a chart, with its digits beside each crossing; where there are zeros, a shift.
 
     At ``changes``, states at which a formula changes, it is that from the right: a value at one point does not matter.
 
@@ -126,13 +115,13 @@ class Resolved:
 
     Examples
     --------
-    >>> a = Resolved(lambda x: np.abs(x - 1.0) ** 0.8, 1.0, (Crossing(1.0, (0.4, 0.4)),))
+    >>> a = Resolved(lambda x: np.abs(x - 1.0) ** 0.8, Shift(1.0), (Crossing(1.0, (0.4, 0.4)),))
     >>> float(a(np.array([1e-40]))[0] / 1e-32)
     1.0
     """
 
     variance: Callable[[Array], Array]
-    origin: float
+    chart: Chart
     crossings: tuple[Crossing, ...]
     changes: tuple[float, ...] = ()
 
@@ -145,15 +134,15 @@ class Resolved:
         return [c for c in self.crossings if not c.is_jump]
 
     def __call__(self, y: Array) -> Array:
-        """At distances from the origin."""
+        """At numbers of states."""
         y = np.asarray(y, dtype=float)
-        x, factor = self.origin + y, np.ones(y.shape)
+        x, factor = np.asarray(self.chart.state(y)), np.ones(y.shape)
         if self.changes:
             x = np.where(np.isin(x, self.changes), np.nextafter(x, np.inf), x)
         for c in self._steep:
-            if c.place == self.origin == 0.0:
+            if self.chart == Shift() and c.place == 0.0:
                 continue
-            away = y - (c.place - self.origin)
+            away = y - self.chart.number(np.array(c.place))
             least = _ROUNDED * np.spacing(abs(c.place))
             near = np.abs(away) < _NEAR * least
             to = c.place + np.copysign(np.maximum(np.abs(away[near]), least), away[near])

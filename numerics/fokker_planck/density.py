@@ -16,6 +16,7 @@ from derivations.laws.behaviour import EndBehaviour
 from numerics.densities.base import Array, ByContent, Measure, Moments
 from numerics.densities.distribution import FrozenDistribution
 from numerics.densities.tabulated import MANY, Table
+from numerics.fokker_planck.charts import Odds
 from numerics.fokker_planck.coordinate import CUSP, Coordinate, rule
 
 _IMPROBABLE = 1e-20  # of the largest density, below which it is rounding
@@ -87,7 +88,7 @@ class GridMeasure(ByContent, Measure):
         """What is compared: the grid as bytes; the coordinate is that of the same equation."""
         coordinate = self.coordinate
         c = coordinate.coefficients
-        ends = c.origin, c.left, c.right, coordinate.start, *self.ends
+        ends = c.chart, c.left, c.right, coordinate.start, *self.ends
         return *ends, self.nodes.tobytes(), self.density.tobytes(), self.mass, self.weighted
 
     @cached_property
@@ -169,8 +170,7 @@ class GridMeasure(ByContent, Measure):
     @property
     def support(self) -> tuple[float, float]:  # type: ignore[override]
         """The interval that the process moves in."""
-        c = self.coordinate.coefficients
-        return c.origin + c.left, c.origin + c.right
+        return self.coordinate.coefficients.ends
 
     def per_z(self, z: Array) -> Array:
         """The density in the Lamperti coordinate."""
@@ -179,22 +179,28 @@ class GridMeasure(ByContent, Measure):
 
     def pdf(self, x: ArrayLike) -> Array:
         """Density at states; 0 outside the grid."""
-        c = self.coordinate.coefficients
-        x = np.asarray(x, dtype=float) - c.origin
-        if x.size > MANY:
-            return self._table.pdf(x)
-        return self._density(x)
+        chart = self.coordinate.coefficients.chart
+        y = self._numbers(x)
+        per_number = np.array(self._table.pdf(y) if y.size > MANY else self._density(y))
+        np.divide(per_number, chart.stretch(y), out=per_number, where=per_number > 0)
+        return per_number[()]
+
+    def _numbers(self, x: ArrayLike) -> Array:
+        """What states are counted as; beyond the ends, what is beyond the numbers of these."""
+        c, x = self.coordinate.coefficients, np.asarray(x, dtype=float)
+        left, right = c.ends
+        return np.where(x < left, -np.inf, np.where(x > right, np.inf, c.chart.number(np.clip(x, left, right))))
 
     @cached_property
     def _table(self) -> Table:
-        """Of the density over distances from the origin, on panels between the points at which it is not smooth."""
+        """Of the density over numbers of states, on panels between the points at which it is not smooth."""
         c, (low, high) = self.coordinate.coefficients, self.coordinate.backward(np.array(self.ends))[0]
         own = np.concatenate([self.coordinate.edges, c.kinks, [cross.place for cross in c.crossings]])
         edges = np.unique(np.concatenate([[low, high], own[(own > low) & (own < high)]]))
         return Table.fitted(self._density, lambda y: self.below(np.clip(self._z(y), *self.ends)), edges)
 
     def _density(self, x: Array) -> Array:
-        """The density at distances from the origin."""
+        """The density at numbers of states, and by them."""
         c = self.coordinate.coefficients
         inside = (x > c.left) & (x < c.right)
         values = np.where(np.isnan(x), np.nan, 0.0)
@@ -207,7 +213,7 @@ class GridMeasure(ByContent, Measure):
         density = self.per_z(self._z(x[inside]))
         kept = density > 0  # elsewhere the noise may have underflown
         flat = np.zeros(density.shape)
-        flat[kept] = density[kept] / c.scale(x[inside][kept])
+        flat[kept] = density[kept] / c.pace(x[inside][kept])
         values[inside] = flat
         return values[()]
 
@@ -223,8 +229,7 @@ class GridMeasure(ByContent, Measure):
             return np.log(self.pdf(x))
 
     def _below(self, x: ArrayLike) -> Array:
-        c = self.coordinate.coefficients
-        x = np.asarray(x, dtype=float) - c.origin
+        c, x = self.coordinate.coefficients, self._numbers(x)
         if x.size > MANY:
             return self._table.cdf(x)
         z = np.where(x <= c.left, -np.inf, np.inf)
@@ -256,7 +261,7 @@ class GridMeasure(ByContent, Measure):
         )
         rounded = np.where(found.f_bracket[0] >= 0, low, high)  # to an end of the cell, where it has no sign change
         z = np.where(found.status == -1, rounded, found.x)
-        return self.coordinate.coefficients.origin + self.coordinate.backward(z)[0]
+        return np.asarray(self.coordinate.coefficients.chart.state(self.coordinate.backward(z)[0]))
 
     def draw(self, generator: np.random.Generator, size: int) -> Array:
         """Samples by inversion."""
@@ -310,11 +315,12 @@ class GridMeasure(ByContent, Measure):
 
     def _grows_beyond(self, function: Callable[[Array], ArrayLike], z: Array, side: int) -> bool:
         """Whether a function is larger beyond an end of the grid than at points beside it."""
-        x, _ = self.coordinate.backward(z)
+        x, chart = self.coordinate.backward(z)[0], self.coordinate.coefficients.chart
+        if isinstance(chart, Odds):  # there is nothing beyond
+            return False
         far = float(np.max(side * x)) + np.max(np.abs(x)) * np.array([1.0, 10.0, 100.0])
-        origin = self.coordinate.coefficients.origin
         with np.errstate(all="ignore"):
-            beside, beyond = (np.abs(np.asarray(function(origin + at), dtype=float)) for at in (x, side * far))
+            beside, beyond = (np.abs(np.asarray(function(chart.state(at)), dtype=float)) for at in (x, side * far))
         return bool(np.max(beyond) > _RISEN * np.max(beside))
 
     def _contributions(
@@ -325,12 +331,12 @@ class GridMeasure(ByContent, Measure):
         weights = weights * self.per_z(z)
         kept = weights > 0
         x, _ = self.coordinate.backward(z[kept])
-        return z[kept], np.asarray(function(self.coordinate.coefficients.origin + x), dtype=float) * weights[kept]
+        return z[kept], np.asarray(function(self.coordinate.coefficients.chart.state(x)), dtype=float) * weights[kept]
 
     def _points(self, kinks: Sequence[float] = ()) -> tuple[Array, Array]:
         """Points z and weights of a rule on cells that are cut at kinks, states."""
         c = self.coordinate.coefficients
-        own = [*(k - c.origin for k in kinks), *c.kinks]
+        own = [*self._numbers(np.array(kinks, dtype=float)), *c.kinks]
         inner = self.coordinate.forward(np.array(own, dtype=float))
         middles = (self.nodes[1:] + self.nodes[:-1]) / 2
         for zero, _ in self._crossings:  # one of them lies there but for rounding

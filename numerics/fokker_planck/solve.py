@@ -23,10 +23,12 @@ from numerics.densities.base import Array, Measure
 from numerics.densities.crowded import crowded
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
+from numerics.fokker_planck.charts import Shift
 from numerics.fokker_planck.coefficients import Coefficients
 from numerics.fokker_planck.coordinate import Coordinate
-from numerics.fokker_planck.crossings import Resolved, Shifted, crossing, origin_of, with_cusps
+from numerics.fokker_planck.crossings import Resolved, crossing, origin_of, with_cusps
 from numerics.fokker_planck.density import GridMeasure, SolvedDistribution, solved
+from numerics.fokker_planck.ends import BesideEnds, Counted, counted_from_ends
 from numerics.fokker_planck.plane import solve_plane
 from numerics.fokker_planck.plane_density import PlaneDistribution
 
@@ -170,17 +172,24 @@ def solve_fokker_planck(
     crossed = [crossing(p) for p in (*zeros, *crossed_jumps(process, start)) if left < float(p) < right]
     kinks = sorted({float(k) for k in kinks_inside(process, start) if left < float(k) < right})
     crossed = with_cusps(crossed, kinks, (drift, variance))
-    origin = origin_of(crossed, start)
+    changes = tuple(k for k in kinks if k not in {float(zero) for zero in zeros})
+    smooth = all(c.is_jump and not c.is_cusp for c in crossed)  # else digits are asked for where it is not
+    counted = counted_from_ends(process, interval, (*kinks, *(c.place for c in crossed))) if smooth else None
+    if counted is None:
+        counted = Counted(Shift(origin_of(crossed, start)))
+    chart = counted.chart
+    number: Callable[[float], float] = lambda x: float(chart.number(np.array(x)))  # noqa: E731
     coefficients = Coefficients(
-        Shifted(drift, origin),
-        Resolved(variance, origin, tuple(crossed), tuple(k for k in kinks if k not in {float(zero) for zero in zeros})),
-        left - origin,
-        right - origin,
-        tuple(k - origin for k in kinks),
-        tuple(replace(c, place=c.place - origin) for c in crossed),
-        origin,
+        BesideEnds(lambda y: drift(chart.state(y)), chart, counted.drift, number(start)),
+        BesideEnds(Resolved(variance, chart, tuple(crossed), changes), chart, counted.variance, number(start)),
+        number(left),
+        number(right),
+        tuple(map(number, kinks)),
+        tuple(replace(c, place=number(c.place)) for c in crossed),
+        chart,
+        counted.held,
     )
-    found = _Problem(coefficients, start - origin, when, ends, spread).solve(tol, points)
+    found = _Problem(coefficients, number(start), when, ends, spread).solve(tol, points)
     outermost = {float(zero) for zero in zeros}
     if any(place in outermost and mass > tol for place, mass in found.atoms):
         raise ValueError("the process crosses more zeros of its noise than were listed; take a smaller time")

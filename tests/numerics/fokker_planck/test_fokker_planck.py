@@ -42,8 +42,9 @@ def distance(solved, density):
     """L¹ distance of the densities, by the trapezoidal rule in the Lamperti coordinate."""
     (grid,) = (part for part in solved.parts if isinstance(part, GridMeasure))
     z = np.linspace(*grid.ends, 20_001)[1:-1]
-    states, _ = grid.coordinate.backward(z)
-    scale = grid.coordinate.coefficients.scale(states)
+    numbers, _ = grid.coordinate.backward(z)
+    coefficients = grid.coordinate.coefficients
+    states, scale = coefficients.chart.state(numbers), coefficients.scale(numbers)
     return float(np.sum(np.abs(solved.pdf(states) - density(states)) * scale) * (z[1] - z[0]))
 
 

@@ -19,7 +19,8 @@ def test_what_gathers_beside_an_end_is_said():
     # a martingale between 0 and π that tends to one of them: P(π) = 1/π, at a distance of e^{-50 ± 10} from it
     d = distribution(SINE, x0=1, t=100)
     assert d.remark.startswith("0.31 of the law lies nearer to its end 3.14159265358979")
-    assert d.cdf(3.0) == pytest.approx(1 - 1 / np.pi, abs=d.error)
+    # what is still on its way adds 8e-8 to 1 − 1/π: by Crank and Nicolson's steps in log tan(x/2), on 8000 and 16000 points
+    assert d.cdf(3.0) == pytest.approx(0.6816901920, abs=d.error)
     levels = np.array([1e-6, 0.01, 0.3, 0.6])
     np.testing.assert_allclose(d.cdf(d.ppf(levels)), levels, rtol=1e-12)  # beside 0 doubles tell states apart
     assert distribution(SINE, x0=1, t=1).remark == ""
