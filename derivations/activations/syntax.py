@@ -21,6 +21,24 @@ MAX_DEPTH = 40  # of the syntax tree, and of parentheses
 CONSTANTS = ("pi", "e")
 
 
+def to_check(text: str) -> str:
+    """What to look at in a formula that does not parse: brackets that do not match, else everything.
+
+    Examples
+    --------
+    >>> to_check("A(relu(B(x))"), to_check("x + A(x))"), to_check("x +")
+    ('1 bracket is not closed', "a ')' closes no bracket", 'check operators, commas and parentheses')
+    """
+    opened = 0
+    for character in text:
+        opened += (character in "([{") - (character in ")]}")
+        if opened < 0:
+            return f"a {character!r} closes no bracket"
+    if opened:
+        return "1 bracket is not closed" if opened == 1 else f"{opened} brackets are not closed"
+    return "check operators, commas and parentheses"
+
+
 def refuse(cause: str, advice: str = "rewrite the formula") -> NoReturn:
     """Stop with the cause and what to do about it."""
     raise UnsafeExpression(f"{cause}; {advice}")
@@ -55,7 +73,7 @@ def syntax(text: str) -> ast.expr:
             warnings.simplefilter("ignore")  # about odd literals such as 1if: they are refused below or above
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise UnsafeExpression(f"{shorten(text)} does not parse; check operators, commas and parentheses") from error
+        raise UnsafeExpression(f"{shorten(text)} does not parse; {to_check(text)}") from error
     level, nodes = [body], 0
     for _ in range(MAX_DEPTH + 1):
         nodes += len(level)

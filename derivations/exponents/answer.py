@@ -12,7 +12,6 @@ from derivations.exponents.regimes import ScalingRegime
 from derivations.exponents.words import (
     conditions,
     family_step,
-    monomial,
     outside_step,
     regime_step,
     scores_step,
@@ -108,7 +107,7 @@ def _times(found: Found, regime: ScalingRegime) -> Words:
     """How long the surviving terms run in L layers."""
     words: Words = (", over a time of ",)
     for k, powers in enumerate(dict.fromkeys((*regime.drift, *regime.noise))):
-        words += ((" and " if k else ""), depth * monomial(found, powers))
+        words += ((" and " if k else ""), depth * found.monomial(powers))
     return words
 
 

@@ -21,8 +21,32 @@ from derivations.exponents.terms import Powers, Terms, keeps_norm, norm_rates, u
 from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.joint import joint_limit
 from derivations.limits.meanfield import mean_symbols
+from derivations.notation.plain import plain
 from derivations.symbols import GRAM, mean_square
 from derivations.symbols import width as any_width
+
+
+class Times(dict[Powers, sp.Expr]):
+    """For how long each term of a network as it stands runs, by its powers; shown by its monomial.
+
+    Examples
+    --------
+    >>> c = sp.Symbol("c", positive=True)
+    >>> Times({(2,): sp.Rational(36, 10**8)}, {(2,): c**2})
+    c**2: 3.6e-07
+    """
+
+    def __init__(self, times: Mapping[Powers, sp.Expr], monomials: Mapping[Powers, sp.Expr]) -> None:
+        super().__init__(times)
+        self.monomials = monomials
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{plain(self.monomials[m])}: {_decimal(time)}" for m, time in self.items())
+
+
+def _decimal(time: sp.Expr) -> str:
+    """Six digits of a number; a formula as it is."""
+    return f"{float(time):.6g}" if time.is_Rational else plain(time)
 
 
 @dataclass(frozen=True)
@@ -271,7 +295,13 @@ class Found:
             )
         return {**given, **{found.symbols[k]: sp.S.Zero for k in absent}}, absent
 
-    def times(self, depth: object, values: Mapping[sp.Symbol, object]) -> dict[Powers, sp.Expr]:
+    def monomial(self, powers: Powers) -> sp.Expr:
+        """A monomial in the sizes and the number of neurons."""
+        sizes = self.family.sizes
+        made = sp.Mul(*(size.symbol**p for size, p in zip(sizes, powers, strict=False)))
+        return made / self.family.program.neurons.size ** powers[len(sizes)] if len(powers) > len(sizes) else made
+
+    def times(self, depth: object, values: Mapping[sp.Symbol, object]) -> Times:
         """The time that each term runs for in a network as it stands: the depth times the monomial at values of the sizes.
 
         At 1 a term has done what its limit does in a unit of time; well below, nothing.
@@ -303,7 +333,8 @@ class Found:
         if self.family.order == "joint":
             numbers.append(1 / self.net.width)
         found = {m: layers * sp.Mul(*(v**p for v, p in zip(numbers, m, strict=True))) for m in self.exponents.monomials}
-        return {m: value for m, value in found.items() if value != 0}
+        times = {m: value for m, value in found.items() if value != 0}
+        return Times(times, {m: self.monomial(m) for m in times})
 
 
 #: The first input's mean square, at a finite and at infinite width, and the means, as limits of two inputs or of one have them.

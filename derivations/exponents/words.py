@@ -15,6 +15,7 @@ from derivations.exponents.regimes import ScalingRegime, width_exponent
 from derivations.exponents.scores import score_exponent
 from derivations.exponents.terms import Powers
 from derivations.notation.nodes import Rate, Word, letter
+from derivations.notation.numbers import with_few_digits
 from derivations.notation.plain import Words
 from derivations.notation.shares import with_named_shares
 from derivations.notation.steps import Line, Step, Term, equation, result
@@ -64,16 +65,9 @@ def family_step(found: Found) -> Step:
     )
 
 
-def monomial(found: Found, powers: Powers) -> sp.Expr:
-    """A monomial in the sizes and the number of neurons."""
-    count = len(found.family.sizes)
-    made = sp.Mul(*(size.symbol**p for size, p in zip(found.family.sizes, powers, strict=False)))
-    return made / found.family.program.neurons.size ** powers[count] if len(powers) > count else made
-
-
 def _sum(found: Found, table: dict[Powers, tuple[sp.Expr, ...]], place: int) -> sp.Expr:
-    total = sp.Add(*(row[place] * monomial(found, powers) for powers, row in table.items() if place < len(row)))
-    return total.xreplace({number: sp.N(number, _DIGITS) for number in _long(total)})
+    total = sp.Add(*(row[place] * found.monomial(powers) for powers, row in table.items() if place < len(row)))
+    return with_few_digits(total, _DIGITS)
 
 
 def _long(expr: sp.Expr) -> set[sp.Rational]:
@@ -85,8 +79,8 @@ def terms_step(found: Found) -> Step:
     """Which monomials one layer adds."""
     made = found.terms
     assert made is not None
-    drift = [monomial(found, p) for p in made.drift]
-    noise = [monomial(found, p) for p in made.noise]
+    drift = [found.monomial(p) for p in made.drift]
+    noise = [found.monomial(p) for p in made.noise]
     smaller = bool(made.wide) and found.family.order == "joint"
     items: list[Words] = [_listed("In the mean", drift), _listed("In the covariance", noise, smaller)]
     seen: Words = (
@@ -148,7 +142,7 @@ def regime_step(found: Found, regime: ScalingRegime, k: int) -> Step:
             p: "the means' time" if p in regime.drift else "the noise's time" for p in (*regime.drift, *regime.noise)
         }
         lines += [
-            Line(Word(f"{'time' if len(clocks) == 1 else which} of L layers"), (Term(depth * monomial(found, p)),))
+            Line(Word(f"{'time' if len(clocks) == 1 else which} of L layers"), (Term(depth * found.monomial(p)),))
             for p, which in clocks.items()
         ]
     because: Words = (f"These terms are of the size of a layer's time. If all of them are smaller, {smaller(found)}.",)
@@ -335,7 +329,7 @@ def stands_step(found: Found) -> Step:
     verdict = found.at()
     leading: tuple[Powers, ...]
     items: list[Words] = [(sp.Eq(s, p), "") for s, p in found.family.stands.items()]
-    items += [("over all layers ", monomial(found, m), " adds ", depth**size) for m, size in verdict.sizes.items()]
+    items += [("over all layers ", found.monomial(m), " adds ", depth**size) for m, size in verdict.sizes.items()]
     if verdict.kind == "limit" and verdict.regime is None and verdict.sizes and found.is_near_by_its_width:
         claim: Words = (
             "As it stands a layer moves variances and correlations by powers of 1/n alone: depth and width together have a limit, which "

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import sympy as sp
 
 from derivations.activations.registry import ACTIVATIONS
+from derivations.activations.syntax import to_check
 from derivations.activations.text import COMPARISONS, OPERATORS, parse_activation
 from derivations.activations.words import IMPOSSIBLE, MODULES, WORDS, find, key, spellings
 from derivations.decimals import exact_decimals
@@ -114,7 +115,7 @@ def _tree(text: str) -> ast.expr:
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise UnsafeExpression(f"{text[:60]!r} does not parse; check operators, commas and parentheses") from error
+        raise UnsafeExpression(f"{text[:60]!r} does not parse; {to_check(text)}") from error
     if sum(1 for _ in ast.walk(body)) > 2 * MAX_NODES:
         _refuse("the layer is too large", f"use at most {MAX_NODES} operations")
     return body

@@ -41,9 +41,46 @@ def with_short_number(product: sp.Mul) -> sp.Expr:
     -1.14574263767…e-43*x
     >>> with_short_number(x / 3)
     x/3
+    >>> with_short_number(3**90 * sp.exp(2) * x / (3**90 * sp.sqrt(2) + 1))
+    5.22485167412…*x
     """
-    number, rest = product.as_coeff_Mul()
-    return sp.sign(number) * short(abs(number)) * rest if is_long(number) else product
+    numbers = [factor for factor in product.args if factor.is_number]
+    if not any(is_long(number) for factor in numbers for number in factor.atoms(sp.Rational)):
+        return product
+    number = _value(sp.Mul(*numbers))
+    rest = sp.Mul(*(factor for factor in product.args if not factor.is_number))
+    return product if number is None else sp.sign(number) * short(abs(number)) * rest
+
+
+def _value(number: sp.Expr) -> sp.Rational | None:
+    """A number to more digits than are shown; None where it has no value."""
+    if number.is_Rational:
+        return number
+    value = number.evalf(2 * _SHOWN)
+    return sp.Rational(value) if value.is_Float and value.is_finite and value != 0 else None
+
+
+def with_few_digits(expr: sp.Expr, digits: int) -> sp.Expr:
+    """Numbers that nobody reads, as what comes of the constants of SELU, by so many digits, each as a whole.
+
+    Examples
+    --------
+    >>> x, c = sp.Symbol("x"), sp.Rational(10507009873, 10**10)
+    >>> with_few_digits(c**2 * sp.exp(2) * x / (c * sp.sqrt(2) - 1) + x / 3 + sp.sin(c * x), 4)
+    17.12*x + sin(1.051*x)
+    """
+    if isinstance(expr, sp.Lambda):
+        return sp.Lambda(expr.variables, with_few_digits(expr.expr, digits))
+    if not any(len(str(number)) > 2 * digits for number in expr.atoms(sp.Rational)):
+        return expr
+    if expr.is_number:
+        value = sp.N(expr, digits)
+        return sp.S.One if value == 1 else value  # no factor
+    if not expr.is_Mul:
+        return expr.func(*(with_few_digits(part, digits) for part in expr.args))
+    numbers = sp.Mul(*(factor for factor in expr.args if factor.is_number))
+    rest = (with_few_digits(factor, digits) for factor in expr.args if not factor.is_number)
+    return with_few_digits(numbers, digits) * sp.Mul(*rest)
 
 
 def short(number: sp.Rational) -> ShownNumber:

@@ -132,7 +132,7 @@ class AboutMean:
         if term.is_Add or term.is_Mul:
             return frozenset().union(*map(self.beside, term.args))
         base, exponent = as_power(term)
-        return self.beside(base) if exponent > 1 else frozenset({term})
+        return self.beside(base) if exponent > 1 else frozenset({_without_number(term)})
 
     def _work(self, part: sp.Basic) -> sp.Basic:
         if part in self.names:
@@ -199,3 +199,12 @@ class AboutMean:
         while self.here.of(polynomial) != 0:
             yield mean**order / sp.factorial(order), polynomial
             order, polynomial = order + 1, self.slope(polynomial, column)
+
+
+def _without_number(term: sp.Basic) -> sp.Basic:
+    """The same power of all multiples of a sum."""
+    base, exponent = term.as_base_exp()
+    if not base.is_Add:
+        return term
+    one = base.primitive()[1]
+    return (-one if one.could_extract_minus_sign() else one) ** exponent

@@ -349,6 +349,8 @@ def _report(options: argparse.Namespace) -> int:
         size["samples"] = options.samples
     elif inputs is None and text is None and d.order == "depth" and d.architecture.width.is_Integer:
         size["samples"] = Start.samples_of(options.depth * int(d.architecture.width) * d.architecture.coordinates)
+    elif inputs is not None and d.architecture.width.is_Integer:
+        size["samples"] = Inputs.samples_of(int(d.architecture.width))
     of: Start | Inputs | Text = Start(x0=start_of(options), **size) if inputs is None else Inputs(inputs, **size)
     if text is not None:
         options.width, of = neurons, Text(text, int(neurons), **size)

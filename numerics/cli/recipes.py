@@ -253,7 +253,14 @@ def helps() -> Iterator[tuple[Option, str]]:
 
 def metavar(option: Option) -> str:
     """What stands for the value in a line of help."""
-    kinds = (("tuple[int", "P|PxQ"), ("sp.Expr", "C"), ("int", "N"), ("Activation", "NAME|FORMULA"), ("", "WORD"))
+    kinds = (
+        ("tuple[int", "P|PxQ"),
+        ("sp.Expr", "C"),
+        ("int", "N"),
+        ("Activation", "NAME|FORMULA"),
+        ("object", "MATRIX"),
+        ("", "WORD"),
+    )
     return option.words or next(shown for part, shown in kinds if part in option.annotation)
 
 

@@ -37,6 +37,8 @@ SHARES = np.linspace(0.0, 1.0, 21)
 MOST_STEPS = 400
 #: Numbers in one block of states kept at all times.
 BLOCK = 2**23
+#: Neurons of all networks together that tell a noise 5 % too large.
+_NEURONS = 16_000
 #: Inputs with a check of their own; more are checked by their average.
 NAMED = 12
 
@@ -60,6 +62,17 @@ class Inputs:
     samples: int = 500
     seed: int = 0
     workers: int = 1
+
+    @staticmethod
+    def samples_of(width: int) -> int:
+        """Networks for as many neurons in all as 500 of width 32 have: sums over few neurons say less of the noise each.
+
+        Examples
+        --------
+        >>> Inputs.samples_of(4), Inputs.samples_of(32), Inputs.samples_of(1000)
+        (4000, 500, 500)
+        """
+        return max(Inputs.samples, _NEURONS // width)
 
     def sections(self, d: Derivation, stage: Stage) -> tuple[Section, ...]:
         """Norms and correlations in networks against the diffusion; then the table of checks."""
@@ -116,7 +129,8 @@ class Inputs:
     def _explained(self) -> str:
         return (
             f"Means over {self.samples} networks of depth {self.depth} against as many paths of the derived diffusion from the "
-            f"same starts, from t = 0 to {self.t:g}; growth is counted without the first-order part of each step, which has mean 0 "
+            f"same starts, from t = 0 to {self.t:g}; changes between {len(SHARES)} times, those of the state beside its mean square "
+            "then and at the start; growth without the first-order part of each step, which has mean 0 "
             "where the state has no drift. The control is a diffusion whose noise is 5 % too large. A check passes if its "
             "claim is not rejected, p-values corrected for the number of rows (Holm), and its control is. “✗ no power” "
             "means that more samples are needed to distinguish the two."
@@ -173,13 +187,16 @@ class Observed:
         Log-norms, then correlations pair by pair, at all times.
     growth : array, shape (samples, m)
         Change of the log-norms from the first time to the last, without its first-order part.
-    variation : array, shape (samples, m(m-1)/2)
-        Sum over the times of the squared changes of the angles between the inputs, in radians².
+    steps : array, shape (samples, m)
+        Sum over the times of the squared changes of the state, beside the mean square of the state then and at the start.
+    turns : array, shape (samples, m(m-1)/2)
+        Sum over the times of the squared changes of the difference of two inputs' directions.
     """
 
     course: Array
     growth: Array
-    variation: Array
+    steps: Array
+    turns: Array
 
     @classmethod
     def joined(cls, parts: Sequence[Observed]) -> Observed:
@@ -187,7 +204,8 @@ class Observed:
         return cls(
             np.concatenate([p.course for p in parts], axis=1),
             np.concatenate([p.growth for p in parts]),
-            np.concatenate([p.variation for p in parts]),
+            np.concatenate([p.steps for p in parts]),
+            np.concatenate([p.turns for p in parts]),
         )
 
 
@@ -196,7 +214,8 @@ def observe(states: Array) -> Observed:
 
     From one time to the next :math:`\log|a|` changes by :math:`\langle a, \Delta a\rangle/|a|^2` and by terms of second order. Where the
     state has no drift the first part has mean 0, and most of the variance: without it the mean growth is the same,
-    with a standard error several times smaller.
+    with a standard error several times smaller. Sums of squared changes say how strong the noise is, each over all neurons and times;
+    those of the state are divided by what is not 0 where a state passes 0, and grows with it.
     """
     first, second = np.triu_indices(states.shape[-1], 1)
     gram = np.matmul(states.swapaxes(-1, -2), states) / states.shape[-2]
@@ -204,12 +223,16 @@ def observe(states: Array) -> Observed:
     norms = np.sqrt(square)
     cosines = gram[..., first, second] / (norms[..., first] * norms[..., second])
     logs = np.log(norms)
-    linear = np.einsum("tsna,tsna->tsa", states[:-1], np.diff(states, axis=0)) / states.shape[-2] / square[:-1]
-    angles = np.arccos(np.clip(cosines, -1.0, 1.0))
+    moved = np.diff(states, axis=0)
+    linear = np.einsum("tsna,tsna->tsa", states[:-1], moved) / states.shape[-2] / square[:-1]
+    squares = np.einsum("tsna,tsna->tsa", moved, moved) / states.shape[-2] / (square[:-1] + square[0])
+    turned = np.diff(states / norms[..., None, :], axis=0)
+    products = np.einsum("tsna,tsnb->sab", turned, turned) / states.shape[-2]
     return Observed(
         np.concatenate([logs, cosines], axis=-1),
         logs[-1] - logs[0] - linear.sum(axis=0),
-        (np.diff(angles, axis=0) ** 2).sum(axis=0),
+        squares.sum(axis=0),
+        products[:, first, first] + products[:, second, second] - 2 * products[:, first, second],
     )
 
 
@@ -242,15 +265,15 @@ class Study:
 
     def _rows(self) -> Iterator[Row]:
         followed = (self.networks, self.diffusion, self.control)
-        growth, variation = (
-            [x.growth for x in followed],
-            [x.variation.mean(axis=1) for x in followed if x.variation.size],
-        )
-        for k in range(self.inputs) if 1 < self.inputs <= NAMED else ():
-            yield _row(f"growth of the log-norm, input {k + 1}", [g[:, k] for g in growth])
-        yield _row("growth of the log-norm, average over inputs", [g.mean(axis=1) for g in growth])
-        if self.width > 1 and variation:
-            yield _row("squared changes of the angle, average over pairs", variation)
+        steps = [x.steps for x in followed]
+        for k in range(self.inputs) if self.inputs <= NAMED else ():
+            yield _row(f"squared changes of the state, input {k + 1}", [s[:, k] for s in steps])
+        if self.inputs > NAMED:
+            yield _row("squared changes of the state, average over inputs", [s.mean(axis=1) for s in steps])
+        if self.width > 1 and self.inputs > 1:
+            turns = [x.turns.mean(axis=1) for x in followed]
+            yield _row("squared changes of directions less each other, average over pairs", turns)
+        yield _row("growth of the log-norm, average over inputs", [x.growth.mean(axis=1) for x in followed])
 
 
 def _row(claim: str, samples: Sequence[Array]) -> Row:

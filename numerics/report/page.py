@@ -16,6 +16,7 @@ from derivations.notation.latex import aligned
 from derivations.notation.plain import Words
 from derivations.notation.steps import Step
 from numerics.report.mathml import display, sentence
+from numerics.validation.base import NO_POWER
 
 #: Whose versions a reader needs to repeat the numbers.
 DISTRIBUTIONS = ("deeplimits", "sympy", "mpmath", "numpy", "scipy", "matplotlib")
@@ -97,6 +98,10 @@ class Page:
         """What came of all checks, in a sentence; nothing where none was made."""
         outcomes = self._outcomes
         wrong = [f"{claim} ({outcome[2:]})" for claim, outcome in outcomes if outcome.startswith("✗")]
+        blind = [claim for claim, outcome in outcomes if outcome.startswith(f"✗ {NO_POWER}")]
+        if blind and len(blind) == len(wrong):
+            few = f"No check differs, but {len(blind)} of {len(outcomes)} would not have noticed {self._control}"
+            return f"{few} with so few samples: {'; '.join(blind)}."
         if wrong:
             return f"{len(wrong)} of {len(outcomes)} checks did not pass: {'; '.join(wrong)}."
         if len(outcomes) == 1:

@@ -39,6 +39,10 @@ RIGHT, WRONG = Fraction(1), SCALE**2
 QUICK_SCALE = Fraction(115, 100)
 #: Standard errors below which two claims are one.
 _NO_DISTANCE = 1e-3
+#: How many times the samples may be asked for: a distance of next to nothing says no number.
+_FAR = 300
+#: What a row that could not fail says first.
+NO_POWER = "no power"
 #: A bias must stay below this fraction of the standard error.
 BIAS_SHARE = 0.5
 
@@ -128,8 +132,15 @@ class Row:
         if p_value < LEVEL and not biased:
             return "differs"  # whatever else the row could have seen
         if not self.control_rejected:
-            more = "it claims the same number" if self.fold is None else f"raise samples about {self.fold}-fold"
-            return f"no power: the control passed; {more}"
+            fold = self.fold
+            more = (
+                "it claims the same number"
+                if fold is None
+                else f"raise samples about {fold}-fold"
+                if fold <= _FAR
+                else "far too few samples"
+            )
+            return f"{NO_POWER}: the control passed; {more}"
         if biased:
             return "biased: raise depth, or take a shorter time"
         return "agrees"

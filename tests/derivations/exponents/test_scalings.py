@@ -159,6 +159,8 @@ def test_a_layer_scale_is_a_time():
     made = scalings(net, small=(c,))
     assert made.times(36, {c: sp.Rational(1, 10**4)}) == {(2,): sp.Rational(36, 10**8)}
     assert made.times(36, {c: 0.1}) == {(2,): sp.Rational(36, 100)}
+    assert str(made.times(36, {c: 0.1})) == "c**2: 0.36"
+    assert str(made.times(36, {c: sp.Rational(1, 10**4)})) == "c**2: 3.6e-07"
     with pytest.raises(DerivationError, match="does not say the exponent p_c"):
         made.at()
 

@@ -89,7 +89,10 @@ def test_formulas_as_they_stand_do_not():
     assert max(_errors(symbols, entries, values, plain)) > 1e-6
 
 
-@pytest.mark.parametrize("what", ["layer_norm(tanh(x))", "exp(x) - average(exp(x))", "x*tanh(x) - average(x*tanh(x))"])
+@pytest.mark.parametrize(
+    "what",
+    ["layer_norm(tanh(x))", "exp(x) - average(exp(x))", "x*tanh(x) - average(x*tanh(x))", "x*layer_norm(tanh(x))**2"],
+)
 def test_values_of_a_function_are_centred_too(what):
     symbols, entries = _coefficients(derive(Network(f"x + eps*A({what})", width=3, inputs=2)).limit)
     function = compile_expression(symbols, tuple(entries))

@@ -14,7 +14,19 @@ import pytest
 import sympy as sp
 from scipy import stats
 
-from derivations import ACTIVATIONS, AttentionBlock, ResNet, derive, gelu, ornstein_uhlenbeck, relu, symbols, tanh
+import numerics as templates
+from derivations import (
+    ACTIVATIONS,
+    AttentionBlock,
+    Network,
+    ResNet,
+    derive,
+    gelu,
+    ornstein_uhlenbeck,
+    relu,
+    symbols,
+    tanh,
+)
 from derivations.notation.steps import Line, Term, equation
 from numerics.cli import main
 from numerics.kernels import kernel_matrix
@@ -230,6 +242,35 @@ def test_growth_without_first_order_part_has_the_same_mean_and_a_smaller_error()
     assert np.all(seen.growth.std(axis=0) < plain.std(axis=0) / 2)
 
 
+def test_squared_changes_are_those_of_the_states():
+    """By loops, for neurons that pass 0 too."""
+    rng = np.random.default_rng(1)
+    states = rng.standard_normal((6, 5, 3, 2)).cumsum(axis=0)
+    seen = observe(states)
+    for s in range(5):
+        x = states[:, s]
+        square = (x**2).mean(axis=1)
+        steps = [
+            sum(((x[k + 1, :, a] - x[k, :, a]) ** 2).mean() / (square[k, a] + square[0, a]) for k in range(5))
+            for a in range(2)
+        ]
+        assert seen.steps[s] == pytest.approx(steps)
+        apart = x[:, :, 0] / np.sqrt(square[:, :1]) - x[:, :, 1] / np.sqrt(square[:, 1:])
+        assert seen.turns[s, 0] == pytest.approx((np.diff(apart, axis=0) ** 2).mean(axis=1).sum())
+
+
+def test_few_neurons_are_followed_in_more_networks():
+    """At 500 networks of width 4 no check could have failed, and the page said that none passed."""
+    d = derive(Network("x + eps*A(silu(B(rms_norm(x)))*C(rms_norm(x)))", width=4, inputs=2))
+    rows = np.array([[1, 0.3, -0.2], [-0.2, 0.8, 0.5]])
+    few, many = (
+        Inputs(rows, depth=100, samples=count).study(d, silent).checks() for count in (500, Inputs.samples_of(4))
+    )
+    assert many, f"\n{many}"
+    assert not few
+    assert not any("differs" in verdict for verdict in few.verdicts)
+
+
 def test_wide_limit_of_relu_grows_as_derived_and_keeps_parallel_inputs_parallel():
     rows = np.array([[1.0, 2.0], [2.0, 4.0], [-1.0, 1.0]])
     norms, cosines = wide_limit(derive(ResNet(relu, width=2, inputs=3)), rows, t=1.0)
@@ -303,6 +344,11 @@ def test_the_verdict_names_what_did_not_pass():
     assert page("✓ agrees", "✓ agrees").verdict.startswith("All 2 checks agree, and each would have noticed")
     assert page("✓ agrees").verdict.startswith("The one check agrees, and would have noticed")
     assert page("✓ agrees", "✗ differs").verdict == "1 of 2 checks did not pass: claim 1 (differs)."
+    blind = "✗ no power: the control passed; raise samples about 7-fold"
+    said = page("✓ agrees", blind).verdict.replace("\N{NO-BREAK SPACE}", " ")
+    assert said.startswith("No check differs, but 1 of 2 would not have noticed a noise 5 % too")
+    assert said.endswith("with so few samples: claim 1.")
+    assert page("✗ differs", blind).verdict.startswith("2 of 2 checks did not pass")
     assert not page("✓ agrees", "✗ differs").holds
     assert page().verdict == ""
 
@@ -325,3 +371,20 @@ def test_the_head_says_only_what_was_done(tmp_path, capsys):
         assert ("depth L" in head) == drawn
         assert ("<dt>networks</dt>" in head) == drawn
         assert ("networks of depth" in capsys.readouterr().err) == drawn
+
+
+@pytest.mark.skipif(CHROMIUM is None or shutil.which("pdftotext") is None, reason="needs a browser and pdftotext")
+@pytest.mark.parametrize("kept", [True, False])  # the control has no rules for print
+def test_a_printed_heading_stands_with_what_follows(kept, tmp_path):
+    source = (Path(templates.__file__).parent / "templates" / "report.html").read_text()
+    style = source[source.index("<style>") : source.index("</style>")]
+    style = style if kept else style[: style.index("@media print")]
+    body = '<div style="height: 220mm"></div><section><h2>Heading</h2><figure style="height: 80mm; break-inside: avoid">x</figure></section>'
+    (tmp_path / "page.html").write_text(f"<html><head>{style}</style></head><body>{body}</body></html>")
+    where = f"--print-to-pdf={tmp_path / 'page.pdf'}"
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer", where)
+    subprocess.run([CHROMIUM, *flags, (tmp_path / "page.html").as_uri()], check=True, capture_output=True, timeout=60)
+    first = subprocess.run(
+        ["pdftotext", "-l", "1", str(tmp_path / "page.pdf"), "-"], check=True, capture_output=True, text=True
+    ).stdout
+    assert ("Heading" not in first) is kept

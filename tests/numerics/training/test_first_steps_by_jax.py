@@ -95,6 +95,11 @@ def gated(w, x, size):
     return x + size * w["A"] @ (jax.nn.silu(w["B"] @ x) * (w["C"] @ x))
 
 
+def shaped_attended(w, x, e):
+    shares = jax.nn.softmax((w["Q"] @ x).T @ (w["K"] @ x) / len(x), axis=1)
+    return jnp.sqrt(1 - e**2) * x + e * w["V"] @ x @ (jnp.eye(2) + shares - 1 / 2).T
+
+
 def outside(w, x, size):
     return x + jax.nn.silu(size * w["W"] @ jnp.tanh(x))
 
@@ -160,6 +165,7 @@ CASES = {
     ),
     "gate": (GatedBlock(silu, width=n, hidden=n), gated, {k: [k] for k in "BCA"}, 1, {}),
     "attention": (AttentionBlock(width=n, positions=3), attended, {k: [k] for k in "VQKO"}, 3, {}),
+    "shaped attention": (ShapedAttention(width=n), shaped_attended, {k: [k] for k in "QKV"}, 2, {}),
     "shaped": (ShapedMLP(tanh, a=1), shaped, {"W": ["W"]}, 1, {}),
     "typed": (
         Network("rms_norm(x + eps*A(tanh(B(x*average(abs(x))) + C(rms_norm(x)))))", width=n),
@@ -173,6 +179,7 @@ CASES = {
 
 
 # Plain steps of attention scatter too much for a cheap test: 150 networks leave errors of 0.11, with slopes of 0.48 and 0.51 for Q and K.
+MORE = {("shaped attention", "sgd"): 600}  # where a control of 1/2 is not told apart otherwise
 #: Steps of other matrices than Q and K move states directly and, by a power n^(1/2) more, through the scores: at these widths the second part
 #: is the smaller one.
 UNSEEN = {("attention", k, "state") for k in "VO"} | {("transformer", k, "state") for k in "VOBA"}
@@ -243,8 +250,7 @@ def compare(case, found, right):
 
 
 def test_every_recipe_is_here():
-    # shaped attention moves by depth over width, which grow together: its first step is looked at where the width grows first, by no network here
-    assert {type(net) for net, *_ in CASES.values()} == {*RECIPES} - {ShapedAttention}
+    assert {type(net) for net, *_ in CASES.values()} == {*RECIPES}
 
 
 @pytest.mark.slow
@@ -259,7 +265,7 @@ def test_every_recipe_is_here():
 )
 def test_networks_of_doubled_widths_have_the_exponents(case, rule):
     with jax.enable_x64(True):
-        tables = [measured(case, rule, width) for width in WIDTHS]
+        tables = [measured(case, rule, width, samples=MORE.get((case, rule), SAMPLES)) for width in WIDTHS]
     compare(case, exponents(WIDTHS, tables), derived(case, rule))
 
 

@@ -11,8 +11,20 @@ from functools import cache
 
 import numpy as np
 import pytest
+import sympy as sp
 
-from derivations import GatedBlock, ResNet, derive, identity, ornstein_uhlenbeck, recognise, relu, symbols, tanh
+from derivations import (
+    GatedBlock,
+    Network,
+    ResNet,
+    derive,
+    identity,
+    ornstein_uhlenbeck,
+    recognise,
+    relu,
+    symbols,
+    tanh,
+)
 from numerics.networks import simulate_network
 from numerics.statistics import Estimate, Test, holm
 from numerics.validation import (
@@ -28,7 +40,7 @@ from numerics.validation import (
     validate,
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
-from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients
+from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients, one_layer
 from numerics.validation.equation import _DrawnOnce, _falls, most_powerful
 from numerics.validation.hayou import (
     active_neurons,
@@ -72,6 +84,21 @@ def test_width_one_agrees(check):
     outcome = table(check, setting())
     assert outcome, f"\n{outcome}"
     assert all(row.control_rejected for row in outcome.rows)
+
+
+@pytest.mark.slow
+def test_the_drift_of_a_neuron_is_seen_where_a_norm_fixes_the_mean():
+    """The mean over the neurons was compared there: 0 with 0."""
+    d = derive(Network("layer_norm(x + eps*A(relu(B(x))))", width=4))
+    s = Setting(d.architecture, d.limit, None, starting_states(d.architecture), 1.0, None, None, 2)
+    drift, *_ = one_layer(s, 1)
+    assert drift.claim == "drift of one layer, neuron 1"
+    assert drift.derived != 0
+    assert drift.test.p_value > LEVEL
+    assert drift.control_rejected
+    moved = d.limit.drift + sp.ImmutableMatrix([sp.Rational(1, 10)] * 4)
+    other = replace(s, limit=replace(d.limit, drift=moved))
+    assert next(one_layer(other, 1)).test.p_value < LEVEL
 
 
 @pytest.mark.parametrize("inputs", [1, 2])
