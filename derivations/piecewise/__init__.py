@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from derivations.piecewise.analysis import Analysis, Growth, analyse
 from derivations.piecewise.cuts import Point, singularities
+from derivations.piecewise.piece import Piece, join, merged
 from derivations.piecewise.root import IsolatedRoot
 from derivations.piecewise.solving import Found, between, zeros
-from derivations.piecewise.splitting import Piece, breakpoints, canonical, in_order, join, merged, pieces
+from derivations.piecewise.splitting import breakpoints, canonical, pieces
+from derivations.piecewise.thresholds import in_order
 
 __all__ = [
     "Analysis",

@@ -15,8 +15,8 @@ from derivations.errors import DerivationError, brief
 from derivations.piecewise.cuts import WIDTH, Cut, Point, cut, is_zero_function, side, together
 from derivations.piecewise.interval import IntervalFunction
 from derivations.piecewise.jets import Unsupported, contains_zero, raw
+from derivations.piecewise.piece import Piece, merged
 from derivations.piecewise.solving import zeros
-from derivations.piecewise.splitting import Piece, merged
 from derivations.piecewise.terms import is_zero
 
 

@@ -14,8 +14,9 @@ import sympy as sp
 
 from derivations.errors import DerivationError, brief
 from derivations.piecewise.expansion import expansion_at, plain
+from derivations.piecewise.piece import Piece
 from derivations.piecewise.solving import is_defined, rational_between, singular_points
-from derivations.piecewise.splitting import Piece, split_at_conditions
+from derivations.piecewise.splitting import split_at_conditions
 from derivations.piecewise.terms import LOG, Expansion, Unknown, is_zero
 
 #: A bracket around a point is this narrow, as a share of 1.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sympy as sp
 from sympy.core.relational import Relational
 
+from derivations.piecewise.choices import cases, innermost
 from derivations.piecewise.expansion import expansion_at
-from derivations.piecewise.splitting import cases, innermost
 from derivations.piecewise.terms import LOG, Unknown
 
 
