@@ -25,6 +25,21 @@ def layer_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     return _normed(reader, name, x, tuple(shape), module.weight, module.bias, True, module.eps)
 
 
+def group_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
+    """One group of neurons at no positions is what ``LayerNorm`` takes."""
+    value = reader.value(x, name)
+    if module.num_groups != 1:
+        reader.refuse(
+            name,
+            f"averages over {module.num_groups} groups of neurons; known are norms over all of them: num_groups=1, LayerNorm, RMSNorm",
+        )
+    if value.axes[1:] != (NEURONS,):
+        reader.refuse(
+            name, "averages over neurons and positions together; known are norms over the neurons of each position"
+        )
+    return _normed(reader, name, value, (module.num_channels,), module.weight, module.bias, True, module.eps)
+
+
 def rms_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
     """Divided by the root mean square over the neurons, then the gain."""
     shape = tuple(module.weight.shape if module.weight is not None else module.normalized_shape)
@@ -231,7 +246,12 @@ def _over_neurons(
     return replace(made, axes=(*value.axes[:axis], ONE, *value.axes[axis + 1 :]))
 
 
-MODULES: dict[str, Rule] = {"_BatchNorm": batch_normed, "LayerNorm": layer_normed, "RMSNorm": rms_normed}
+MODULES: dict[str, Rule] = {
+    "_BatchNorm": batch_normed,
+    "GroupNorm": group_normed,
+    "LayerNorm": layer_normed,
+    "RMSNorm": rms_normed,
+}
 FUNCTIONS: dict[str, Rule] = {
     "mean": averaged,
     "sum": summed,

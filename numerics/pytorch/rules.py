@@ -59,7 +59,6 @@ BRANCHES_DROPPED = ("StochasticDepth", "DropPath")
 #: Modules that have no limit of this kind, and why.
 REFUSED = {
     "_InstanceNorm": "averages over positions, which this reader does not follow",
-    "GroupNorm": "averages over groups of neurons; only norms over all neurons are known",
     "RNNBase": "is recurrent: its weights are tied over time",
     "Embedding": "reads whole numbers, as an input layer or a table of relative positions does; give the block that is repeated, and the table's "
     "numbers as a mask of the scores",

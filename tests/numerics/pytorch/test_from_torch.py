@@ -309,7 +309,7 @@ class TwoInputs(nn.Module):
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), r"1 \(BatchNorm1d\) divides by averages over a batch"),
         (nn.Sequential(nn.LSTM(4, 4)), r"0 \(LSTM\) is recurrent"),
         (nn.Sequential(nn.Conv2d(3, 3, 3)), r"0 \(Conv2d\) reads a grid of 2 dimensions, got no positions"),
-        (nn.Sequential(nn.GroupNorm(2, 4)), r"0 \(GroupNorm\) averages over groups"),
+        (nn.Sequential(nn.GroupNorm(2, 4)), r"0 \(GroupNorm\) averages over 2 groups of neurons"),
         (TiedOverDepth(), r"step \(Linear\) reads what it has put out itself"),
         (
             Uneven(),

@@ -194,6 +194,29 @@ def test_what_is_read_is_what_pytorch_computes(name):
     np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("small", [1e-5, 0.5])
+def test_one_group_of_neurons_is_a_layer_norm(small):
+    block = nn.Sequential(nn.GroupNorm(1, 4, eps=small), nn.Linear(4, 4)).double()
+    x = torch.randn(1, 4, dtype=torch.float64)
+    with torch.no_grad():
+        theirs = block(x).numpy()
+    found = evaluated(from_torch(block, scale=1), x.numpy(), tensors_by_name(block))
+    np.testing.assert_allclose(found, theirs, rtol=1e-4)
+    assert np.abs(found / x.numpy() - 1).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "options", "said"),
+    [
+        (2, 4, {}, "averages over 2 groups of neurons"),
+        (1, 2, {"positions": 2}, "averages over neurons and positions together"),
+    ],
+)
+def test_other_groups_are_refused(groups, channels, options, said):
+    with pytest.raises(ValueError, match=said):
+        from_torch(nn.Sequential(nn.GroupNorm(groups, channels), nn.Linear(4, 4)), **options)
+
+
 def test_only_what_is_added_on_the_way_to_the_output_is_a_branch():
     def layer(function):
         return str(from_torch(calls(function)).layer)
