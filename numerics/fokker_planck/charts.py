@@ -7,6 +7,7 @@ beside both of them. The Lamperti coordinate is the same whatever states are cou
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,3 +90,21 @@ class Odds:
 
 
 Chart = Shift | Odds
+
+
+@dataclass(frozen=True)
+class OnChart:
+    """A function of states as one of their numbers.
+
+    Examples
+    --------
+    >>> float(OnChart(np.square, Shift(2.0))(np.array(1.0)))
+    9.0
+    """
+
+    function: Callable[[Array], Array]
+    chart: Chart
+
+    def __call__(self, y: Array) -> Array:
+        """At numbers of states."""
+        return np.asarray(self.function(self.chart.state(y)))

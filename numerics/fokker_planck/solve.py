@@ -23,7 +23,7 @@ from numerics.densities.base import Array, Measure
 from numerics.densities.crowded import crowded
 from numerics.densities.plain import PointMass
 from numerics.fokker_planck.chain import Chain, Grid
-from numerics.fokker_planck.charts import Shift
+from numerics.fokker_planck.charts import OnChart, Shift
 from numerics.fokker_planck.coefficients import Coefficients
 from numerics.fokker_planck.coordinate import Coordinate
 from numerics.fokker_planck.crossings import Resolved, crossing, origin_of, with_cusps
@@ -178,9 +178,12 @@ def solve_fokker_planck(
     if counted is None:
         counted = Counted(Shift(origin_of(crossed, start)))
     chart = counted.chart
-    number: Callable[[float], float] = lambda x: float(chart.number(np.array(x)))  # noqa: E731
+
+    def number(state: float) -> float:
+        return float(chart.number(np.array(state)))
+
     coefficients = Coefficients(
-        BesideEnds(lambda y: drift(chart.state(y)), chart, counted.drift, number(start)),
+        BesideEnds(OnChart(drift, chart), chart, counted.drift, number(start)),
         BesideEnds(Resolved(variance, chart, tuple(crossed), changes), chart, counted.variance, number(start)),
         number(left),
         number(right),
