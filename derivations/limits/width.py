@@ -179,7 +179,8 @@ class MeanFieldLayer:
         x = states or self.layer.states
         while nodes := state_averages(expr):
             own = [node for node in nodes if not state_averages(node.body)]
-            inside = {inner for node in nodes for inner in state_averages(node.body)}
+            functions = [*(node.body for node in nodes), *expr.atoms(sp.Lambda, sp.Piecewise)]
+            inside = {inner for function in functions for inner in state_averages(function)}
             expr = at_means(expr, {node: self._average_of(node, x, node in inside) for node in own})
         expr = at_means(sp.expand(expr), self.fixed)
         return _evaluated(expr, self._values) if evaluate else expr

@@ -92,7 +92,8 @@ def _tails_together(terms: list[sp.Expr]) -> tuple[list[sp.Expr], list[sp.Expr]]
 def _orientations(arguments: list[sp.Expr]) -> Iterator[list[sp.Expr]]:
     """Signs that the arguments may have far out: of one variable those at both ends, else one of a formula and its negative is positive."""
     found = set[sp.Symbol]().union(*map(variables, arguments))
-    for end in (_FAR, -_FAR) if len(found) == 1 else ():
+    bounded = not any(u.has(sp.exp) for u in arguments)  # no number of SymPy's is as large as an exponential far out
+    for end in (_FAR, -_FAR) if len(found) == 1 and bounded else ():
         signs = [sp.sign(u.xreplace(dict.fromkeys(found, end)).evalf()) for u in arguments]
         if all(s in (1, -1) for s in signs):
             yield signs
