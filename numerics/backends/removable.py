@@ -26,6 +26,7 @@ _TERMS, _POINTS = 16, 64  # of the polynomial; on the circle
 _DIGITS, _MANY_DIGITS = 60, 200
 _FEW = 3  # points at which a formula of which all terms cancel is asked again
 _RADII = tuple(mpmath.mpf(2) ** -k for k in (1, 2, 4, 6, 9))
+_LARGEST = mpmath.mpf(10) ** 30  # value on a circle, for one at its centre
 _BITS = 58  # of the last two coefficients, which are left out of the estimate, relative to the first
 _NOT_ANALYTIC = (sp.Abs, sp.sign, sp.Max, sp.Min, sp.Heaviside, sp.Piecewise, sp.re, sp.im, sp.arg, sp.conjugate, Where)
 _NO_SERIES = (sp.log, sp.exp, *_NOT_ANALYTIC[:6])
@@ -147,7 +148,10 @@ def _local(expr: sp.Expr, point: sp.Rational) -> Local | None:
             if not _is_real_beside(function, at, abs(near)):
                 return None
             for radius in _RADII:
-                if found := _taylor(function, at, radius):
+                values = _on_circle(function, at, radius, _LARGEST * (1 + abs(near)))
+                if values is None:
+                    return None
+                if found := _taylor(function, at, radius, values):
                     return Local(point, *found)
     except (ValueError, TypeError, ZeroDivisionError, NameError, NotImplementedError, OverflowError, KeyError):
         return None  # a function that mpmath does not have, or not for complex numbers
@@ -171,11 +175,26 @@ def _has_no_value(expr: sp.Expr, variable: sp.Symbol, point: sp.Rational) -> boo
         return False  # a condition, or a maximum, that compares no numbers there
 
 
+def _circle() -> list[mpmath.mpc]:
+    return [mp.expjpi(mp.mpf(2 * k + 1) / _POINTS) for k in range(_POINTS)]
+
+
+def _on_circle(
+    function: Callable[[mpmath.mpf], mpmath.mpf], at: mpmath.mpf, radius: mpmath.mpf, largest: mpmath.mpf
+) -> list[mpmath.mpc] | None:
+    """Values around a point; None where they grow as at an essential singularity, more the smaller the circle."""
+    values = []
+    for z in _circle():
+        values.append(function(at + radius * z))
+        if abs(values[-1]) > largest:
+            return None
+    return values
+
+
 def _taylor(
-    function: Callable[[mpmath.mpf], mpmath.mpf], at: mpmath.mpf, radius: mpmath.mpf
+    function: Callable[[mpmath.mpf], mpmath.mpf], at: mpmath.mpf, radius: mpmath.mpf, values: list[mpmath.mpc]
 ) -> tuple[tuple[sp.Float, ...], sp.Float] | None:
-    circle = [mp.expjpi(mp.mpf(2 * k + 1) / _POINTS) for k in range(_POINTS)]
-    values = [function(at + radius * z) for z in circle]
+    circle = _circle()
 
     def coefficient(n: int) -> mpmath.mpf:
         return mp.fsum(value * z**-n for value, z in zip(values, circle, strict=True)) / _POINTS

@@ -78,7 +78,9 @@ def test_many_digits_close_to_a_removable_point():
             assert abs(f(near) - series) < mpmath.mpf(10) ** -45
 
 
-def test_a_root_of_the_variable_has_no_series_in_it(monkeypatch):
+@pytest.fixture
+def tried(monkeypatch):
+    """The circles that are summed over."""
     tried, series = [], removable._taylor
 
     def counted(*arguments):
@@ -86,6 +88,17 @@ def test_a_root_of_the_variable_has_no_series_in_it(monkeypatch):
         return series(*arguments)
 
     monkeypatch.setattr(removable, "_taylor", counted)
+    return tried
+
+
+def test_around_an_essential_singularity_no_smaller_circles_are_tried(tried):
+    """The drift of x + eps*A(relu(x + average(hardswish(x)))) has erf(x erf(3/√2x)): values near 0 are too long to be taken."""
+    assert not removable.removable_points(sp.erf(sp.exp(1 / x))).has(removable.Where)
+    assert len(tried) == 1  # the largest one
+    assert removable.removable_points(sp.sin(3 * x) / x * sp.exp(1 / (x - 2))).has(removable.Where)
+
+
+def test_a_root_of_the_variable_has_no_series_in_it(tried):
     assert not removable.removable_points(sp.sin(sp.sqrt(7 * x)) / x**2 * x).has(removable.Where)  # like 1/√x
     assert not removable.removable_points(sp.sin(7 * x) / (x + x * sp.sqrt(x))).has(removable.Where)
     assert not tried  # its imaginary part on one side says so, and no circle is summed over
