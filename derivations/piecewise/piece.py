@@ -56,7 +56,7 @@ def join(parts: tuple[Piece, ...], variable: sp.Symbol) -> sp.Expr:
     Examples
     --------
     >>> x = sp.Symbol("x", real=True)
-    >>> join(pieces(abs(x), x), x)
+    >>> join((Piece(-sp.oo, sp.S.Zero, -x), Piece(sp.S.Zero, sp.oo, x)), x)
     Piecewise((-x, x <= 0), (x, True))
     """
     if len(parts) == 1:
