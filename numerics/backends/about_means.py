@@ -7,7 +7,7 @@ beside, as a number does.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -199,6 +199,31 @@ class AboutMean:
         while self.here.of(polynomial) != 0:
             yield mean**order / sp.factorial(order), polynomial
             order, polynomial = order + 1, self.slope(polynomial, column)
+
+
+def leaves(parts: Iterable[sp.Basic]) -> Iterator[sp.Basic]:
+    """What formulas are polynomials of, each once.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> sorted(map(str, leaves([x * sp.tanh(x) ** 2 + sp.exp(-2 * x)])))
+    ['exp(-x)', 'tanh(x)', 'x']
+    """
+    left, seen = list(parts), set[sp.Basic]()
+    while left:
+        part = left.pop()
+        if part in seen:
+            continue
+        seen.add(part)
+        if part.is_Add or part.is_Mul:
+            left += part.args
+        elif isinstance(part, sp.Piecewise):
+            left += [value for value, _ in part.args]
+        elif as_power(part)[1] > 1:
+            left.append(as_power(part)[0])
+        else:
+            yield part
 
 
 def _without_number(term: sp.Basic) -> sp.Basic:

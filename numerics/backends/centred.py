@@ -19,8 +19,7 @@ from itertools import count
 import sympy as sp
 
 from derivations.binding import bound_symbol
-from numerics.backends.about_means import AboutMean
-from numerics.backends.residues import as_power
+from numerics.backends.about_means import AboutMean, leaves
 from numerics.backends.variables import variables
 
 _MOST = 64  # groups that are tried
@@ -88,19 +87,9 @@ def _columns(
 ) -> list[tuple[sp.Expr, ...]]:
     """What sums are polynomials of, the same part of each neuron; differences from a mean themselves are not nearly equal."""
     found = dict[sp.Basic, dict[sp.Basic, sp.Expr]]()
-    left, seen = list[sp.Basic](_sums(expressions)), set[sp.Basic]()
-    while left:
-        part = left.pop()
-        if part in seen:
-            continue
-        seen.add(part)
-        if part.is_Add or part.is_Mul:
-            left += part.args
-        elif isinstance(part, sp.Piecewise):
-            left += [value for value, _ in part.args]
-        elif as_power(part)[1] > 1:
-            left.append(as_power(part)[0])
-        elif len(own := variables(part)) == 1 and own <= set(neurons) and part not in apart:
+    for part in leaves(_sums(expressions)):
+        own = variables(part)
+        if len(own) == 1 and own <= set(neurons) and part not in apart:
             found.setdefault(_of_one(part, *own), {})[next(iter(own))] = part
     whole = [parts for _, parts in sorted(found.items(), key=sp.default_sort_key) if len(parts) == len(neurons)]
     return [tuple(parts[x] for x in neurons) for parts in whole]

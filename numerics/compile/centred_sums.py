@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import sympy as sp
 
 from derivations.sums import CoordinateSum
-from numerics.backends.about_means import AboutMean
-from numerics.backends.residues import PRIME, Frozen, Residues, as_power, random_residue
+from numerics.backends.about_means import AboutMean, leaves
+from numerics.backends.residues import PRIME, Frozen, Residues, random_residue
 
 _ATOMS = 6  # neurons with weights, of which a layer is made up
 
@@ -158,21 +158,11 @@ def _total(residues: _LayerResidues | _FrozenLayer, part: CoordinateSum) -> int:
 
 def _functions(expression: sp.Basic, neuron: tuple[sp.Symbol, ...]) -> list[sp.Expr]:
     """Functions of one coordinate of which summands are polynomials."""
-    found = set[sp.Expr]()
-    left, seen = [s.at(neuron) for s in _sums(expression, neuron)], set[sp.Basic]()
-    while left:
-        part = left.pop()
-        if part in seen:
-            continue
-        seen.add(part)
-        if part.is_Add or part.is_Mul:
-            left += part.args
-        elif isinstance(part, sp.Piecewise):
-            left += [value for value, _ in part.args]
-        elif as_power(part)[1] > 1:
-            left.append(as_power(part)[0])
-        elif part.args and not part.has(CoordinateSum) and len(part.free_symbols & set(neuron)) == 1:
-            found.add(part)
+    found = {
+        part
+        for part in leaves(s.at(neuron) for s in _sums(expression, neuron))
+        if part.args and not part.has(CoordinateSum) and len(part.free_symbols & set(neuron)) == 1
+    }
     return sorted(found, key=sp.default_sort_key)
 
 
