@@ -271,8 +271,9 @@ def _require_alike(stray: Sequence[LayerAverage], expansion: Expansion) -> None:
     }
     for v in sorted(drawn & expansion.origin.keys(), key=str):
         statement = expansion.origin[v][0]
-        law = statement.weights.law if isinstance(statement, Matrix) else None
-        if isinstance(law, Correlated) and law.rows.rows and not law.rows.is_diagonal():
+        if not isinstance(statement, Matrix) or not isinstance(law := statement.weights.law, Correlated):
+            continue
+        if law.rows.rows and not law.rows.is_diagonal():
             name = statement.weights.name
             raise NotClosed(
                 f"rows of {name} depend on each other (row_covariance), and then polynomials of what it puts out have a mean here, other functions "
