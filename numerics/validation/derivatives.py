@@ -24,7 +24,8 @@ from numerics.networks.initial import checked_start
 from numerics.networks.simulate import ensemble, run_networks
 from numerics.statistics import Estimate, richardson
 from numerics.validation.base import Array, Row, number_row, spawn
-from numerics.validation.subjects import JointSetting, Setting, Statistic, at_width, explosions_counted
+from numerics.validation.matrices import JointSetting
+from numerics.validation.subjects import Setting, Statistic, at_width, explosions_counted
 
 if TYPE_CHECKING:
     import sympy as sp
