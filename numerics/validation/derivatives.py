@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,9 +26,6 @@ from numerics.statistics import Estimate, richardson
 from numerics.validation.base import Array, Row, number_row, spawn
 from numerics.validation.matrices import JointSetting
 from numerics.validation.subjects import Setting, Statistic, at_width, explosions_counted
-
-if TYPE_CHECKING:
-    import sympy as sp
 
 #: The product of state and tangent at the start, over their norms: so that both their noises are seen.
 _PRODUCT = 0.3
@@ -130,7 +127,7 @@ class DeterminantSetting(Setting):
             held = self._gram(x.reshape(len(x), *self.start.shape), followed)
         return np.concatenate([held, logs[:, None]], axis=1)[:, None, :]
 
-    def _gram(self, x: Array, followed: Sequence[sp.Expr]) -> Array:
+    def _gram(self, x: Array, followed: Sequence[Any]) -> Array:
         """Entries of the Gram matrix of neurons, shape (samples, entries)."""
         assert isinstance(self.found, LogDeterminant)  # neurons that are not alike are followed themselves
         gram = self.found.gram
