@@ -93,7 +93,7 @@ def test_where_neurons_are_not_alike_other_limits_are_refused():
         Network(lambda x: x + epsilon * w(x), width=n)
     d = derive(Network(lambda x: x + epsilon * w(x), width=2))
     assert d.gram is None
-    with pytest.raises(NotClosed, match="^rows of W depend on each other"):
+    with pytest.raises(NotClosed, match=r"^rows of W depend on each other"):
         derive(Network(lambda x: x + epsilon * Weights("A")(tanh(w(x))), width=2))
     with pytest.raises(DerivationError):
         ntk(Network(lambda x: x + epsilon * w(x), width=2))
