@@ -132,15 +132,24 @@ def leading(expr: sp.Expr, y: sp.Symbol) -> tuple[int, sp.Expr]:
         return n - d, sp.cancel(a / b)
     try:
         value = sp.limit(expr, y, 0, "+")
-    except NotImplementedError as error:
-        raise NoClosedForm(
-            f"the limit of {brief(expr)} at {y} → 0 is not known: {error}; give the parameters signs"
-        ) from error
+    except (NotImplementedError, ValueError, TypeError, RecursionError) as error:  # SymPy's, of what oscillates
+        raise _unknown_limit(expr, y) from error
     if value.has(sp.oo, -sp.oo):
         return -1, value.subs(sp.oo, 1).replace(sp.sign, lambda inside: inside)
     if value.has(sp.Limit, sp.AccumBounds) or value is sp.nan:
-        raise NoClosedForm(f"the limit of {brief(expr)} at {y} → 0 is not known; give the parameters signs")
+        raise _unknown_limit(expr, y)
     return (1, value) if value == 0 else (0, value)
+
+
+def _unknown_limit(expr: sp.Expr, y: sp.Symbol) -> NoClosedForm:
+    """What to do about it depends on why: a parameter's sign, or functions that have no limit."""
+    parameters = sorted(map(str, expr.free_symbols - {y}))
+    help_ = (
+        f"give {', '.join(parameters)} signs"
+        if parameters
+        else "what the process does at that end is not decided by it"
+    )
+    return NoClosedForm(f"the limit of {brief(expr)} at {y} → 0 is not known; {help_}")
 
 
 def _lowest(poly: sp.Poly) -> tuple[int, sp.Expr]:

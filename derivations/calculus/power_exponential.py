@@ -94,12 +94,24 @@ def _searched(expr: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
     rate, opened = _in_exponential(expr, p, u)
     if opened is not None:
         return sp.integrate(sp.cancel(opened / (rate * u)), u).subs(u, sp.exp(rate * p))
-    curved = expr.atoms(sp.exp, sp.sin, sp.cos, HyperbolicFunction)
-    if expr.has(sp.I) or any(not inner.is_polynomial(p) for node in curved for inner in node.args):
-        return None  # an exponential of an arctangent, say, over which the rules go round in circles
+    terms = sp.Add.make_args(sp.expand(expr, power_exp=False, power_base=False))
+    if expr.has(sp.I) or not all(_is_searched(term, p) for term in terms):
+        return None
     from sympy.integrals.manualintegrate import manualintegrate
 
-    return manualintegrate(expr, p)
+    return sp.Add(*(manualintegrate(term, p) for term in terms))
+
+
+def _is_searched(term: sp.Expr, p: sp.Symbol) -> bool:
+    """A power of p times one function of a polynomial, or its square: of products of two SymPy's search may take minutes."""
+    _, moving = term.as_independent(p, as_Add=False)
+    others = [
+        factor for factor in sp.Mul.make_args(moving) if not (factor.is_polynomial(p) and factor.as_base_exp()[0] == p)
+    ]
+    if any(not inner.is_polynomial(p) for node in term.atoms(sp.Function) for inner in node.args):
+        return False  # an exponential of an arctangent, say, over which the rules go round in circles
+    powers = [sp.S.One if isinstance(factor, sp.exp) else abs(factor.as_base_exp()[1]) for factor in others]
+    return len(powers) <= 1 and all(power.is_number and power <= 2 for power in powers)
 
 
 def _in_exponential(expr: sp.Expr, p: sp.Symbol, u: sp.Symbol) -> tuple[sp.Expr, sp.Expr | None]:

@@ -15,8 +15,9 @@ from sympy.functions.elementary.hyperbolic import HyperbolicFunction
 
 from derivations.calculus.finiteness import reduced
 from derivations.calculus.intervals import coefficients
+from derivations.calculus.power_exponential import antiderivative
 from derivations.diffusion import Diffusion
-from derivations.errors import DerivationError, NoClosedForm
+from derivations.errors import DerivationError, NoClosedForm, brief
 from derivations.piecewise import pieces
 
 
@@ -52,13 +53,23 @@ def scale_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.E
     x, mu, a = coefficients_on(process, interval)
     p, at, back = _positive_coordinate(x, interval)
     ratio = reduced((2 * mu / a).subs(x, at)) * sp.diff(at, p)
-    exponent = sp.integrate(sp.expand(sp.apart(ratio, p) if ratio.is_rational_function(p) else ratio), p)
-    if exponent.has(sp.Integral):
-        raise NoClosedForm(f"the scale density needs ∫ 2μ/a with 2μ/a = {2 * mu / a}, which is not elementary")
+    exponent = _integral(ratio, p)
+    if exponent is None:
+        raise NoClosedForm(
+            f"the scale density needs ∫ 2μ/a with 2μ/a = {brief(2 * mu / a)}, of which no antiderivative is known"
+        )
     written = sp.exp(sp.expand(-exponent))
     hyperbolic = {node: node.rewrite(sp.exp) for node in written.atoms(HyperbolicFunction)}
     density = sp.powsimp(written.xreplace(hyperbolic))
     return sp.powdenest(_split_exponential(density)).subs(p, back)
+
+
+def _integral(ratio: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
+    """An antiderivative; with parameters by SymPy's cases, without them where no long search is needed."""
+    if ratio.free_symbols - {p} or ratio.is_rational_function(p):
+        found = sp.integrate(sp.expand(sp.apart(ratio, p) if ratio.is_rational_function(p) else ratio), p)
+        return None if found.has(sp.Integral) else found
+    return antiderivative(ratio, p, set())
 
 
 def speed_density(process: Diffusion, interval: tuple[sp.Expr, sp.Expr]) -> sp.Expr:

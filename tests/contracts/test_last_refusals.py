@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "a wave at infinity": (
         lambda: stationary(Diffusion((x,), [-x - sp.sin(x) / 10], [[1]])),
-        "is not known; give the parameters signs",
+        "is not known; what the process does at that end is not decided by it",
     ),
     "noise that vanishes on the domain": (
         lambda: reduce_to_linear(Diffusion((x,), [x], [[sp.Max(-x, 0) ** 2]], domain=sp.Interval.open(0, sp.oo))),
@@ -189,7 +189,7 @@ REFUSED = {
     ),
     "a drift without a limit": (
         lambda: stationary(Diffusion((x,), [-sp.gamma(x)], [[1]], domain=sp.Interval.open(0, sp.oo))),
-        "is not known; give the parameters signs",
+        "is not known; what the process does at that end is not decided by it",
     ),
     "a reflecting end with a pull": (
         lambda: recognise(Diffusion((x,), [1 + 2 * sp.sqrt(x)], [[4 * x]], domain=sp.Interval(0, sp.oo))),

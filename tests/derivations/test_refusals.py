@@ -215,7 +215,7 @@ REFUSED = {
     "a scale that is no formula": (
         lambda: scale_density(Diffusion((x,), [sp.exp(-(x**4)) * sp.sin(x)], [[1]]), (-sp.oo, sp.oo)),
         NoClosedForm,
-        "which is not elementary",
+        "of which no antiderivative is known",
     ),
     "a factor of another shape": (lambda: Diffusion((x,), [0], sigma=sp.eye(2)), DerivationError, "must have 1 row, got"),
     "a covariance that is none": (

@@ -249,9 +249,18 @@ def by_differences(drift, variance, ends, n=4000):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("noise", "drift"), [(sp.tanh(x), -sp.tanh(x)), (1 + x**2, sp.S.Half), (sp.sin(x), sp.S.Half)])
+@pytest.mark.parametrize(
+    ("noise", "drift"),
+    [
+        (sp.tanh(x), -sp.tanh(x)),
+        (1 + x**2, sp.S.Half),
+        (sp.sin(x), sp.S.Half),
+        (sp.sqrt(sp.cosh(x)), sp.exp(-x)),
+    ],
+)
 def test_exit_times_over_which_sympys_rules_go_round_in_circles(noise, drift):
-    # powers of tanh, and exponentials of an arctangent; the cotangent in the scale of the sine was written with complex exponentials
+    # powers of tanh, and exponentials of an arctangent; the cotangent in the scale of the sine was written with complex exponentials;
+    # the arctangent of an exponential times powers of 1 + e^{2x} was searched for minutes
     found = mean_exit_time(Diffusion((x,), [drift], [[noise**2]]), sp.Rational(3, 4), sp.S.Half, sp.Rational(7, 4))
     value = float(found.n(10))
     assert abs(value / by_differences(drift, noise**2, (0.5, 1.75)) - 1) < 1e-5  # (step / scale)² of the differences

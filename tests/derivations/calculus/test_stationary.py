@@ -1,5 +1,7 @@
 """Stationary laws of Pearson's diffusions against SciPy's distributions, also where an end is reached and the process comes back."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from scipy import stats
 from derivations.calculus.exits import stationary
 from derivations.calculus.pearson import pearson_density
 from derivations.calculus.settling import settling
+from derivations.calculus.speed import scale_density
 from derivations.diffusion import Diffusion
 from derivations.errors import NoClosedForm
 from derivations.laws import recognise
@@ -137,3 +140,23 @@ def test_what_explodes_has_no_stationary_law_though_its_speed_measure_is_finite(
     for c, explodes in ((R(1, 4), False), (R(1), True)):
         found = settling(on_half_line(c * p**3 + p, p**4 + p**2))
         assert (found.explodes, found.stationary) == (explodes, not explodes)
+
+
+def test_where_coefficients_oscillate_towards_an_end_that_is_said_and_no_parameter_is_asked_for():
+    with pytest.raises(NoClosedForm, match="is not known; what the process does at that end is not decided by it"):
+        stationary(Diffusion((x,), [1 - x / 2], [[(2 + sp.sin(x)) ** 2]]))
+
+
+@pytest.mark.slow
+def test_what_sympys_limits_give_up_on_is_refused():
+    with pytest.raises(NoClosedForm, match="is not known"):  # a bare RecursionError
+        stationary(Diffusion((x,), [-sp.sign(x)], [[(2 + sp.sin(x)) ** 2]]))
+
+
+def test_a_scale_density_is_found_by_the_rules_of_exit_times():
+    # ∫ 2e^{-x}/cosh x = 4x - 2 log(e^{2x} + 1) was said not to be elementary
+    found = scale_density(Diffusion((x,), [sp.exp(-x)], [[sp.cosh(x)]]), (-sp.oo, sp.oo))
+    logarithm = sp.lambdify(x, sp.diff(sp.log(found), x))
+    for at in (-1.3, 0.2, 1.7):
+        assert abs(logarithm(at) + 2 * math.exp(-at) / math.cosh(at)) < 1e-12
+        assert abs(logarithm(at) + math.exp(-at) / math.cosh(at)) > 1e-3
