@@ -20,8 +20,10 @@ import sympy as sp
 
 from derivations.piecewise.expansion import expansion_at
 from derivations.piecewise.terms import is_flat
-from numerics.backends.ends import UNKNOWN, Side, X, many_digits, meets, written_expansion
 from numerics.backends.kinks import Where
+from numerics.backends.many_digits import many_digits
+from numerics.backends.sides import UNKNOWN, Side, X
+from numerics.backends.tails import meets, written_expansion
 
 _SPAN = (20,)  # powers of the angle that an expansion holds
 _ABOVE = Side(1, False)

@@ -21,11 +21,13 @@ from numerics.backends.angles import small_angles
 from numerics.backends.base import Backend, Function, real_numbers, strict_settings
 from numerics.backends.cancelling import cancelling_sums, exponential_tails
 from numerics.backends.correlations import correlation_angles
-from numerics.backends.ends import DIGITS, X, safe_ends
+from numerics.backends.ends import safe_ends
 from numerics.backends.exponentials import bounded_logarithms, bounded_quotients, logistic_powers
 from numerics.backends.extended import extended_names
 from numerics.backends.kinks import guarded_branches
+from numerics.backends.many_digits import DIGITS
 from numerics.backends.rewrites import differences_of_several, logistic_quotients, stable_logarithms
+from numerics.backends.sides import X
 
 _TWINS = {
     **{node.__name__: node.array_name for node in Numeric.__subclasses__()},

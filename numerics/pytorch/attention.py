@@ -17,7 +17,20 @@ from numerics.pytorch.moving import head_by_head
 from numerics.pytorch.reader import MOST_FEW, Reader, Rule
 from numerics.pytorch.shapes import repeated_in_place, transposed
 from numerics.pytorch.turning import as_rotary
-from numerics.pytorch.values import BATCH, HERE, NEURONS, ONE, THERE, Axis, Part, Value, is_tensor, number, spoken
+from numerics.pytorch.values import (
+    BATCH,
+    HERE,
+    NEURONS,
+    ONE,
+    THERE,
+    Axis,
+    Misfit,
+    Part,
+    Value,
+    is_tensor,
+    number,
+    spoken,
+)
 
 #: How far a factor of single precision may be from the root of a whole number that it stands for.
 SAME = 3e-6
@@ -261,7 +274,9 @@ def multihead(
     for x in arguments:
         if x.axes != expected:
             reader.refuse(
-                name, f"reads tensors of {spoken(expected)} and gets {spoken(x.axes)}{_needs_positions(reader)}"
+                name,
+                f"reads tensors of {spoken(expected)} and gets {spoken(x.axes)}{_needs_positions(reader)}",
+                Misfit,
             )
     projected = _projections(reader, name, module, arguments)
     per_head = module.embed_dim // module.num_heads

@@ -19,6 +19,7 @@ from numerics.pytorch.values import (
     OVER_POSITIONS,
     ROWS,
     Axis,
+    Misfit,
     Part,
     Value,
     batch_size,
@@ -110,7 +111,7 @@ class Block:
             raise ValueError(f"{where} reads {size} features and gets a tensor of {spoken(value.axes)}")
         got = int(self.size_of(value, value.axes.index(NEURONS)))
         if got != size:
-            raise ValueError(f"{where} reads {size} features and gets {got}; the block's shapes do not fit")
+            raise Misfit(f"{where} reads {size} features and gets {got}; the block's shapes do not fit")
         made = value.each(lambda parts: tuple(Part(p.expr, self.count(p)) for p in parts))
         return replace(made, skip=value.skip)
 
@@ -127,7 +128,7 @@ class Block:
     def on(self, value: Value, axis: int, where: str) -> None:
         """Refuse what works along another axis than the neurons."""
         if value.axes[axis] != NEURONS:
-            raise ValueError(
+            raise Misfit(
                 f"{where} works along the last axis of a tensor of {spoken(value.axes)}, which must hold the neurons: {OVER_POSITIONS}"
             )
 
@@ -206,6 +207,6 @@ class Block:
         if text not in self.remarks:
             self.remarks.append(text)
 
-    def refuse(self, name: str, reason: str) -> NoReturn:
+    def refuse(self, name: str, reason: str, kind: type[ValueError] = ValueError) -> NoReturn:
         """A module that has no limit of this kind."""
-        raise ValueError(f"{with_kind(self.block, name)} {reason}")
+        raise kind(f"{with_kind(self.block, name)} {reason}")

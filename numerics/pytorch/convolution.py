@@ -8,7 +8,7 @@ from typing import Any
 from derivations.language.filters import Tap
 from numerics.pytorch.draws import Tensors
 from numerics.pytorch.reader import Reader, Rule, here
-from numerics.pytorch.values import BATCH, NEURONS, ONE, OVER_POSITIONS, Value, spoken
+from numerics.pytorch.values import BATCH, NEURONS, ONE, OVER_POSITIONS, Misfit, Value, spoken
 
 
 def convolved(reader: Reader, name: str, module: Any, x: Any) -> Value:
@@ -41,9 +41,11 @@ def convolved(reader: Reader, name: str, module: Any, x: Any) -> Value:
     single = all(k == 1 for k in module.kernel_size)
     averaged = single and value.axes == (BATCH, NEURONS, *(ONE,) * dimensions) and not any(map(_pads, module.padding))
     if single and value.axes == (BATCH, *here(reader.positions), NEURONS):
-        reader.refuse(name, f"takes the positions for channels, and so is a matrix over positions: {OVER_POSITIONS}")
+        reader.refuse(
+            name, f"takes the positions for channels, and so is a matrix over positions: {OVER_POSITIONS}", Misfit
+        )
     if value.axes != expected and not averaged:
-        reader.refuse(name, f"reads tensors of {spoken(expected)} and gets {spoken(value.axes)}")
+        reader.refuse(name, f"reads tensors of {spoken(expected)} and gets {spoken(value.axes)}", Misfit)
     taps = () if single else _taps(reader, name, module)
     return reader.matrix(name, Tensors(module.weight, module.bias, taps=taps), value)
 

@@ -57,7 +57,7 @@ class Draws:
     initialiser : str, float or mapping
         As for :func:`numerics.from_torch`.
     copies : sequence of Module
-        What is measured: the block, and fresh ones made like it.
+        What is measured, or compared with a name: the block, and fresh ones made like it.
     """
 
     def __init__(
@@ -101,7 +101,10 @@ class Draws:
 
     def _remark_on(self, name: str, said: str | float, draw: Draw, tensors: Tensors) -> None:
         """Weights that the named initialiser would not draw, as after training, or with a gain that was not said."""
-        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in, uniform=False)
+        weights, biases = self._entries(name, tensors)
+        why = disagreement(draw.variance, "weights", weights, tensors.fan_in, uniform=False)
+        if why is None and draw.bias_variance == 0:
+            why = disagreement(0, "biases", biases, tensors.fan_in) if biases.any() else None
         if why is not None:
             kind = with_kind(self.block, name)
             self._remarks.append(
@@ -109,15 +112,23 @@ class Draws:
             )
 
     def _require_default(self, name: str, draw: Draw, tensors: Tensors) -> None:
-        why = disagreement(draw.variance, "weights", array(tensors.weight), tensors.fan_in, draw.law == "uniform")
+        weights, biases = self._entries(name, tensors)
+        why = disagreement(draw.variance, "weights", weights, tensors.fan_in, draw.law == "uniform")
         if why is None and tensors.bias is not None:
             why = disagreement(
-                sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", array(tensors.bias), tensors.fan_in
+                sp.Rational(1, 3) if tensors.default == "default" else 0, "biases", biases, tensors.fan_in
             )
         if why is not None:
             raise ValueError(
                 f'{with_kind(self.block, name)} does not look like PyTorch\'s default: {why}; name its initialiser, or give initialiser="measured"'
             )
+
+    def _entries(self, name: str, tensors: Tensors) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and biases of all copies; of a few weights alone nothing could be said."""
+        made = [tensors_of(copy, name) for copy in self.copies[1:]]
+        weights = [array(weight).ravel() for weight in (tensors.weight, *(weight for weight, _ in made))]
+        biases = [array(bias).ravel() for bias in (tensors.bias, *(bias for _, bias in made)) if bias is not None]
+        return np.concatenate(weights), np.concatenate([*biases, np.empty(0)])
 
     def _require_own(self, name: str, said: str | float) -> None:
         """Weights that are computed from others have the initialiser's law where a fresh weight norm leaves them as they are."""
@@ -149,6 +160,11 @@ class Draws:
         if len(found) == 1:
             self._remarks.insert(
                 0, "weights were measured on one copy; give a callable that makes the block to measure fresh ones"
+            )
+        elif bool((found[0][0] == found[1][0]).all()) and len(found[0][0].unique()) > 1:
+            found = found[:1]
+            self._remarks.append(
+                f"{name} was measured on one copy, since the callable makes the same weights each time, as with a seed inside it"
             )
         turned = found[0][0].shape != tensors.weight.shape  # as of x @ W, whose rows are read
         weights = [array(weight.t() if turned else weight).reshape(tensors.out, -1) for weight, _ in found]
@@ -231,8 +247,12 @@ def array(tensor: Any) -> np.ndarray:
     return np.asarray(tensor.detach().cpu().double().numpy(), dtype=float)
 
 
+#: As many weights of each matrix are compared with the law that a name gives them, where fresh copies can be made.
+_COMPARED = 1024
+
+
 def copies_of(block: Any, fresh: Any, initialiser: Any, number: int) -> list[Any]:
-    """The block, and as many fresh ones that some initialiser is measured on; made before the block is traced, when drawing is refused.
+    """The block, and as many fresh ones that initialisers are measured on, or compared with; made before the block is traced, when drawing is refused.
 
     Raises
     ------
@@ -241,5 +261,10 @@ def copies_of(block: Any, fresh: Any, initialiser: Any, number: int) -> list[Any
     """
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise ValueError(f"copies is the number of blocks to measure, at least 1, got {number!r}")
+    if fresh is None:
+        return [block]
     said = initialiser.values() if isinstance(initialiser, Mapping) else [initialiser]
-    return [block, *(fresh() for _ in range(number - 1))] if fresh is not None and "measured" in said else [block]
+    if "measured" not in said:
+        few = min((p.numel() for p in block.parameters() if p.ndim > 1 and p.numel() > 0), default=_COMPARED)
+        number = min(number, -(-_COMPARED // few))
+    return [block, *(fresh() for _ in range(number - 1))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import ascii_letters
 from typing import Any
 
 from numerics.pytorch.arithmetic import multiplied
@@ -18,13 +19,12 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
     Raises
     ------
     ValueError
-        For other sums, and for axes that are left out by ``...``.
+        For other sums.
     """
     given = operands[0] if len(operands) == 1 and isinstance(operands[0], tuple) else operands
-    left, arrow, out = equation.replace(" ", "").partition("->")
-    names = left.split(",")
-    if len(given) != 2 or len(names) != 2 or not arrow or "." in equation:
-        raise ValueError(f"{equation!r} is no product of two tensors with all axes named, such as 'bid,bjd->bij'")
+    if len(given) != 2 or equation.count(",") != 1:
+        raise ValueError(f"{equation!r} is no product of two tensors, such as 'bid,bjd->bij'")
+    names, out = _named_axes(equation.replace(" ", ""), [_count(reader, x) for x in given])
     (a, x), (b, y) = sorted(zip(names, given, strict=True), key=lambda pair: is_tensor(pair[1]))
     summed = [label for label in a if label in b and label not in out]
     if ({*a} <= {*b} or {*b} <= {*a}) and {*a, *b} == {*out, *summed} and len(summed) < 2:
@@ -53,6 +53,26 @@ def einsum(reader: Reader, equation: str, *operands: Any) -> Value:
         _spread(_ordered(reader, y, b, _in(b, each) + k + n), b, each),
     )
     return _ordered(reader, multiplied_as_matrices(reader, first, second), each + m + n, out)
+
+
+def _count(reader: Reader, x: Any) -> int:
+    return x.ndim if is_tensor(x) else len(reader.value(x, "einsum", unsummed=True).axes)
+
+
+def _named_axes(equation: str, counts: list[int]) -> tuple[list[str], str]:
+    """The labels of two factors and of their product: a letter for each axis that ``...`` stands for, and the product's where it is not said."""
+    left, arrow, out = equation.partition("->")
+    names = left.split(",")
+    if not arrow:
+        once = sorted(label for label in {*left} - {*",."} if left.count(label) == 1)
+        out = "..." * ("..." in left) + "".join(once)
+    free = "".join(label for label in ascii_letters if label not in equation)
+    kept = [
+        free[: max(0, count - len(own) + 3)] if "..." in own else "" for own, count in zip(names, counts, strict=True)
+    ]
+    longest = max(kept, key=len)
+    ends = [longest[len(longest) - len(own) :] for own in kept]  # axes are alike from the last one
+    return [own.replace("...", end) for own, end in zip(names, ends, strict=True)], out.replace("...", longest)
 
 
 def _number_by_number(reader: Reader, *factors: Any) -> Value:

@@ -17,7 +17,7 @@ from numerics.pytorch.draws import Draws
 from numerics.pytorch.gains import without_gains
 from numerics.pytorch.matrices import Matrices
 from numerics.pytorch.tables import Tables, Woven
-from numerics.pytorch.values import HERE, MULTIPLIED, NEURONS, Axis, Part, Value, combined, identifier
+from numerics.pytorch.values import HERE, MULTIPLIED, NEURONS, Axis, Misfit, Part, Value, combined, identifier
 
 #: How matrices of even and of odd neurons end.
 _TURNS = ("even", "odd")
@@ -39,6 +39,8 @@ class Reader(Matrices):
         What multiplies a branch that is added to the state.
     features : int, optional
         The number of features of the state, where it is not that of the first module that says it.
+    order : tuple of Axis, optional
+        The axes of the state, where they are not those that the modules say.
     """
 
     def __init__(
@@ -50,9 +52,10 @@ class Reader(Matrices):
         exact_law: bool,
         scale: sp.Expr,
         features: int | None = None,
+        order: tuple[Axis, ...] | None = None,
     ) -> None:
         super().__init__(block, width, positions, draws, exact_law)
-        self._features = features
+        self._features, self._order = features, order
         self.scale = scale
         #: What was added to the state somewhere: its size, known when the output is.
         self._branches: list[sp.Symbol] = []
@@ -64,7 +67,8 @@ class Reader(Matrices):
 
     def prepare(self, features: int | None, axes: tuple[Axis, ...]) -> None:
         """Take what the block's modules say of the state."""
-        self.features, self.axes = features if self._features is None else self._features, axes
+        self.features = features if self._features is None else self._features
+        self.axes = axes if self._order is None else self._order
 
     def branch(self) -> sp.Symbol:
         """The size of what is added to the state: ``scale`` on the way to the output, 1 inside of a branch."""
@@ -199,9 +203,7 @@ class Reader(Matrices):
             shared = tuple(Part(as_number(one[0].expr), p.size) for p in every)
             return (shared, every) if totals[0] == 1 else (every, shared)
         if totals[0] != totals[1]:
-            raise ValueError(
-                f"{totals[0]} and {totals[1]} features meet in one operation; the block's shapes do not fit"
-            )
+            raise Misfit(f"{totals[0]} and {totals[1]} features meet in one operation; the block's shapes do not fit")
         ends = sorted({int(c) for s in sizes for c in np.cumsum(s)})  # type: ignore[arg-type]
         common = [b - a for a, b in zip([0, *ends[:-1]], ends, strict=True)]
         one, other = (tuple(p for run in self._runs(parts, common) for p in run) for parts in (first, second))

@@ -20,6 +20,7 @@ from numerics.pytorch.values import (
     ONE,
     ROWS,
     Axis,
+    Misfit,
     Part,
     Value,
     batch_size,
@@ -199,7 +200,7 @@ def _rows(reader: Reader, old: tuple[Axis, ...], sizes: list[Any]) -> tuple[Axis
         return (ROWS,)
     if old == (ROWS,) and sizes == [batch_size, *reader.positions]:
         return apart
-    raise ValueError(
+    raise Misfit(
         f"the axes {spoken(old)} are made one or cut; neurons stay apart from others, and batch and positions are made one together, batch first"
     )
 

@@ -12,7 +12,7 @@ from numerics.pytorch.values import ANY, BATCH, NEURONS, Axis
 def shape_of_state(
     modules: Iterable[tuple[str, Any]], positions: tuple[int, ...]
 ) -> tuple[int | None, tuple[Axis, ...]]:
-    """The number of features of the state and its axes, from the first modules that say them."""
+    """The number of features of the state and its axes, from the first modules that say them; the block may turn its axes before these read it."""
     features, filters, last = None, False, True
     for _, module in modules:
         size, is_filter = _reads(module)
@@ -21,11 +21,15 @@ def shape_of_state(
         attention = getattr(module, "self_attn", module)
         if hasattr(attention, "batch_first"):
             last = last and attention.batch_first
+    return features, possible_orders(positions)[(1 if filters else 0 if last else 2) if positions else 0]
+
+
+def possible_orders(positions: tuple[int, ...]) -> tuple[tuple[Axis, ...], ...]:
+    """Orders of the state's axes: features last, features before the positions, positions first."""
     if not positions:
-        return features, (ANY, NEURONS)
-    if filters:
-        return features, (BATCH, NEURONS, *here(positions))
-    return features, (BATCH, *here(positions), NEURONS) if last else (*here(positions), BATCH, NEURONS)
+        return ((ANY, NEURONS),)
+    grid = here(positions)
+    return (BATCH, *grid, NEURONS), (BATCH, NEURONS, *grid), (*grid, BATCH, NEURONS)
 
 
 def _reads(module: Any) -> tuple[int | None, bool]:

@@ -17,8 +17,8 @@ from numerics.pytorch.guards import require_readable, unwrapped
 from numerics.pytorch.network import TorchNetwork
 from numerics.pytorch.reader import Reader
 from numerics.pytorch.rules import rule_of
-from numerics.pytorch.sizes import extends, possible_sizes, shape_of_state
-from numerics.pytorch.values import Value, spoken
+from numerics.pytorch.sizes import extends, possible_orders, possible_sizes, shape_of_state
+from numerics.pytorch.values import Axis, Misfit, Value, spoken
 
 #: How many fresh copies of a block measure its weights.
 COPIES = 64
@@ -58,7 +58,8 @@ def from_torch(
     positions : int or tuple of int
         How many positions (tokens, pixels) an input has, or the sizes of their grid; needed where the block mixes them, as attention and
         convolutions do, or asks for the shape of its input. Tensors then have axes (batch, positions, features), with positions first
-        where an attention module says ``batch_first=False``, or (batch, channels, grid) where the block begins with a convolution.
+        where an attention module says ``batch_first=False``, or (batch, channels, grid) where the block begins with a convolution; where
+        shapes do not fit so, as in a block that transposes before them, the order at which they do is taken, and a remark says it.
     copies : int
         How many fresh copies are measured.
     scale : Expr
@@ -113,12 +114,12 @@ def from_torch(
     measured = copies_of(made, fresh, initialiser, copies)
     size = None if width is None else checked_width(width)
 
-    def read(features: int | None) -> tuple[Reader, Value]:
+    def read(features: int | None, order: tuple[Axis, ...] | None = None) -> tuple[Reader, Value]:
         draws = Draws(made, initialiser, measured)
-        reader = Reader(made, size, grid_of(positions), draws, exact_law, sp.sympify(scale), features)
+        reader = Reader(made, size, grid_of(positions), draws, exact_law, sp.sympify(scale), features, order)
         return reader, _walked(reader, made, arguments or {})
 
-    reader, value = _first_that_fits(read, possible_sizes(made))
+    reader, value = _first_that_fits(read, possible_sizes(made), possible_orders(grid_of(positions)))
     if value.axes != reader.axes:
         raise ValueError(
             f"the block reads a tensor of {spoken(reader.axes)} and puts out one of {spoken(value.axes)}; a layer that is repeated must "
@@ -142,17 +143,37 @@ def from_torch(
     )
 
 
-def _first_that_fits(read: Callable[[int | None], tuple[Reader, Value]], sizes: Sequence[int]) -> tuple[Reader, Value]:
-    """The block with the number of features that its first module reads, or with the first other one at which its shapes fit."""
-    try:
-        return read(None)
-    except ValueError as first:
-        for size in sizes:
-            try:
-                return read(size)
-            except ValueError:
-                continue
-        raise first
+def _first_that_fits(
+    read: Callable[..., tuple[Reader, Value]], sizes: Sequence[int], orders: Sequence[tuple[Axis, ...]]
+) -> tuple[Reader, Value]:
+    """The block as its first modules read it; where its shapes do not fit, in another order of axes, else with another number of features."""
+    refused: list[ValueError] = []
+
+    def tried(features: int | None, order: tuple[Axis, ...] | None) -> tuple[Reader, Value] | None:
+        try:
+            reader, value = read(features, order)
+        except ValueError as error:
+            refused.append(error)
+            return None
+        may_be_positions = (
+            order is not None and reader.features in reader.positions
+        )  # what reads features may mix positions
+        return None if may_be_positions or (refused and value.axes != reader.axes) else (reader, value)
+
+    found = tried(None, None)
+    if refused and _is_misfit(refused[0]) and len(orders) > 1:
+        found = next(filter(None, (tried(None, order) for order in orders)), None)
+        if found is not None:
+            found[0].remark(f"the state is read as a tensor of {spoken(found[0].axes)}")
+    found = found or next(filter(None, (tried(size, None) for size in sizes)), None)
+    if found is not None:
+        return found
+    raise next((error for error in refused if not _is_misfit(error)), refused[0])
+
+
+def _is_misfit(error: BaseException | None) -> bool:
+    """Whether shapes did not fit, so that another error is the true reason."""
+    return error is not None and (isinstance(error, Misfit) or _is_misfit(error.__cause__))
 
 
 def _walked(reader: Reader, block: Any, arguments: Mapping[str, Any]) -> Value:

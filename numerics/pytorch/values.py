@@ -26,6 +26,11 @@ HERE, THERE = ("here", 0), ("there", 0)
 #: The size of the batch, which no formula may depend on.
 batch_size = sp.Symbol("B", integer=True, positive=True)
 
+
+class Misfit(ValueError):
+    """Shapes that do not fit, as where another number of features or another order of axes was meant."""
+
+
 _SPOKEN = {
     BATCH: "batch",
     ROWS: "batch times positions",
@@ -200,7 +205,7 @@ def combined(a: Value, b: Value, function: Callable[[sp.Expr, sp.Expr], sp.Expr]
         chosen = pair[0] if pair[1] in _SINGLE else pair[1]
         if pair[0] != pair[1] and not {*pair} & {*_SINGLE}:
             given = "; given numbers are read as ones of neurons, and those that differ between positions are known where they turn queries and keys"
-            raise ValueError(
+            raise Misfit(
                 f"tensors of {spoken(a.axes)} and of {spoken(b.axes)} meet in one operation{given if NEURONS in pair else ''}"
             )
         axes.append(chosen)

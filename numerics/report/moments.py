@@ -18,9 +18,10 @@ from numerics.report.page import Drawing, Section
 from numerics.statistics import Estimate
 from numerics.validation.base import spawn
 from numerics.validation.checks import coefficients
+from numerics.validation.matrices import CollapseSetting, JointSetting
 from numerics.validation.settings import settings_of
 from numerics.validation.stages import Stage
-from numerics.validation.subjects import CollapseSetting, JointSetting, Setting
+from numerics.validation.subjects import Setting
 
 Array = NDArray[np.float64]
 

@@ -25,9 +25,10 @@ from numerics.validation.claims import Claim, Comparison, Distribution, Number
 from numerics.validation.comparison import compare
 from numerics.validation.derivatives import DeterminantSetting, TangentPaths, derivatives_of, one_layer_of_determinants
 from numerics.validation.equation import equation_of_networks
+from numerics.validation.matrices import JointSetting
 from numerics.validation.settings import settings_of, starting_states
 from numerics.validation.stages import Stage, in_turn, silent
-from numerics.validation.subjects import JointSetting, Setting
+from numerics.validation.subjects import Setting
 
 if TYPE_CHECKING:
     from numerics.validation.catalogue import CATALOGUE, CheckedClaims, check_claims, find_claims

@@ -25,7 +25,8 @@ from numerics.validation.base import (
     number_row,
     spawn,
 )
-from numerics.validation.equation import SEEN, Extrapolated, Scores, Sizes, extrapolated, law_scores, score_row, small
+from numerics.validation.extrapolation import Extrapolated, Sizes, extrapolated, small
+from numerics.validation.scores import SEEN, Scores, law_scores, score_row
 
 #: The most samples of one size.
 MOST_SAMPLES = 2_000_000

@@ -19,21 +19,12 @@ from numerics.ensembles import Seed
 from numerics.statistics import Estimate
 from numerics.validation.base import Array, Row, Validation, number_row, spawn
 from numerics.validation.derivatives import DeterminantSetting, TangentPaths, TangentSetting, derivatives_of
-from numerics.validation.equation import (
-    DEGREES,
-    PILOT,
-    Extrapolated,
-    Scores,
-    Sizes,
-    extrapolated,
-    law_scores,
-    most_powerful,
-    paths_of_limit,
-    score_row,
-)
+from numerics.validation.extrapolation import PILOT, Extrapolated, Sizes, extrapolated
+from numerics.validation.matrices import WideSetting
+from numerics.validation.scores import DEGREES, Scores, law_scores, most_powerful, paths_of_limit, score_row
 from numerics.validation.settings import settings_of
 from numerics.validation.stages import Stage, silent
-from numerics.validation.subjects import Setting, WideSetting
+from numerics.validation.subjects import Setting
 
 #: Numbers that the networks of a correction draw at most, and the part of the samples' own variance that its error is to stay below.
 _NUMBERS, _BESIDE = 50_000_000, 1 / 4

@@ -23,7 +23,8 @@ from numerics.networks.initial import checked_start
 from numerics.networks.simulate import ensemble, run_networks
 from numerics.statistics import Estimate, richardson
 from numerics.validation.base import Array, Row, number_row, spawn
-from numerics.validation.subjects import JointSetting, Setting, Statistic, at_width, explosions_counted
+from numerics.validation.matrices import JointSetting
+from numerics.validation.subjects import Setting, Statistic, at_width, explosions_counted
 
 #: The product of state and tangent at the start, over their norms: so that both their noises are seen.
 _PRODUCT = 0.3

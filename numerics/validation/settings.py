@@ -16,7 +16,8 @@ from derivations.limits.gram import gram_matrix
 from numerics.networks import simulate_network
 from numerics.outcomes import UndefinedState
 from numerics.validation.base import Array
-from numerics.validation.subjects import CollapseSetting, GramSetting, JointSetting, Setting, WideSetting, at_width
+from numerics.validation.matrices import CollapseSetting, GramSetting, JointSetting, WideSetting
+from numerics.validation.subjects import Setting, at_width
 
 #: Correlation of inputs where only their size is given.
 _CORRELATION = 0.3

@@ -13,7 +13,7 @@ from mpmath import mp
 from derivations import Network, derive, parse_activation
 from derivations.kernels.means import PAIR, means_of
 from numerics.backends.angles import small_angles
-from numerics.backends.ends import X
+from numerics.backends.sides import X
 from numerics.compile import compile_expression
 
 #: E f(U) f(V) written out here, from the angle of the pair: Cho and Saul's J_n, and products of means of one neuron.

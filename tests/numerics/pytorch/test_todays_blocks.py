@@ -399,7 +399,7 @@ def depthwise():
             "sum is known over the neurons, .* over all positions, and over tensors that were stacked",
         ),
         (pointwise(lambda b, x: torch.einsum("bti,csi->btcs", x, x)), "'bti,csi->btcs' is no product of two matrices"),
-        (pointwise(lambda b, x: torch.einsum("bti->bt", x)), "is no product of two tensors with all axes named"),
+        (pointwise(lambda b, x: torch.einsum("bti->bt", x)), "is no product of two tensors, such as"),
         (pointwise(lambda b, x: torch.einsum("bti,oj->bto", x, b.c.weight)), "sums over more or less than one axis"),
         (pointwise(lambda b, x: x.roll(1, -1)), "roll is known along positions, got the dimension -1"),
         (pointwise(lambda b, x: x.max(-1, keepdim=True)), "max over the entries of one tensor has no rule"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from numerics.validation import equation
-from numerics.validation.equation import of_many
+from numerics.validation import scores
+from numerics.validation.scores import of_many
 
 
 def with_an_atom(x):
@@ -30,7 +30,7 @@ def test_where_a_law_rises_by_much_it_is_asked_itself(monkeypatch, cdf):
 
     assert np.max(np.abs(of_many(counted, values) - cdf(values))) < 1e-4  # a fiftieth of the noise of so many
     assert sum(asked) < len(values) / 4
-    monkeypatch.setattr(equation, "_STEEP", 1.0)  # the control: a line across the jump
+    monkeypatch.setattr(scores, "_STEEP", 1.0)  # the control: a line across the jump
     assert np.max(np.abs(of_many(cdf, values) - cdf(values))) > 0.05
 
 

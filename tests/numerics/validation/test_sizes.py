@@ -14,14 +14,10 @@ from derivations.diffusion import Flow
 from numerics import validate
 from numerics.validation.base import QUICK_SCALE, SCALE, spawn
 from numerics.validation.comparison import _finite_size
-from numerics.validation.equation import (
-    PILOT,
-    _DrawnOnce,
-    _falls,
-    equation_of_networks,
-    flow_of_networks,
-    most_powerful,
-)
+from numerics.validation.equation import _DrawnOnce, _falls, equation_of_networks
+from numerics.validation.extrapolation import PILOT
+from numerics.validation.flows import flow_of_networks
+from numerics.validation.scores import most_powerful
 from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 

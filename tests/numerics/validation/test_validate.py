@@ -41,7 +41,7 @@ from numerics.validation import (
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients, one_layer
-from numerics.validation.equation import _DrawnOnce, _falls, most_powerful
+from numerics.validation.equation import _DrawnOnce, _falls
 from numerics.validation.hayou import (
     active_neurons,
     kernel_after,
@@ -49,6 +49,7 @@ from numerics.validation.hayou import (
     slope_at_start,
 )
 from numerics.validation.hayou_linear import lyapunov_exponent
+from numerics.validation.scores import most_powerful
 from numerics.validation.settings import settings_of
 from numerics.validation.subjects import Setting
 
