@@ -1,10 +1,11 @@
 r"""Whether integrals converge where logarithms decide, by exponents at distances whose logarithms double.
 
-Let g be positive near :math:`y = 0`, :math:`\lambda = \log(1/y)` and :math:`E = y g'/g + 1`. If E tends to a number other than 0, its sign decides
-whether :math:`\int g\,\mathrm{d}y` is finite. If :math:`E \sim e/\lambda`, then :math:`g = y^{-1} \lambda^{-e + o(1)}`, and
-:math:`\int g\,\mathrm{d}y = \int \lambda^{-e + o(1)}\,\mathrm{d}\lambda` is finite iff :math:`e > 1` (Bertrand). For :math:`e = 1` it is not, where corrections are
-powers of :math:`1/\lambda`. The limits of E and of :math:`E\lambda` are found by Richardson's extrapolation in :math:`1/\lambda`: with doubled logarithms such
-corrections are geometric. Where these do not settle either, as with :math:`\log\log`, nothing is decided.
+Let g be positive near :math:`y = 0`, :math:`\lambda = \log(1/y)` and :math:`E = y g'/g + 1`. If E tends to a number other than 0, its sign
+decides whether :math:`\int g\,\mathrm{d}y` is finite. If :math:`E \sim e/\lambda`, then :math:`g = y^{-1} \lambda^{-e + o(1)}`, and
+:math:`\int g\,\mathrm{d}y = \int \lambda^{-e + o(1)}\,\mathrm{d}\lambda` is finite iff :math:`e > 1` (Bertrand). For :math:`e = 1` it is not,
+where corrections are powers of :math:`1/\lambda`. The limits of E and of :math:`E\lambda` are found by Richardson's extrapolation in
+:math:`1/\lambda`: with doubled logarithms such corrections are geometric. Where these do not settle either, as with :math:`\log\log`,
+nothing is decided.
 """
 
 from __future__ import annotations
