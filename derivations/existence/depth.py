@@ -43,11 +43,13 @@ from derivations.language.single import OneMatrixLayer
 from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import Exchange
-from derivations.piecewise import Analysis, analyse
-from derivations.piecewise.cuts import side
+from derivations.piecewise import Analysis, analyse, pieces
+from derivations.piecewise.cuts import Point, side
 from derivations.piecewise.terms import LOG
 from derivations.sums import CoordinateSum
 from derivations.symbols import state
+
+_SAME = sp.Rational(1, 10**20)  # a value that is no other than the limit, evaluated at 30 digits
 
 #: Positions of an input up to which its Gram matrix is looked at, and where few of its entries say all.
 MOST_POSITIONS = (6, 8)
@@ -94,12 +96,7 @@ def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
     """
     stops: list[sp.Expr] = []
     for p in sorted({p.value: p for p in (*a.kinks, *a.jumps, *a.zeros)}.values(), key=float):
-        try:
-            value = a.expr.subs(a.variable, p.value)
-        except (TypeError, ValueError):  # SymPy compares no formula that is infinite there
-            value = sp.nan
-        if (value is sp.nan or not value.is_number) and p.limits[0] == p.limits[1] is not None:
-            value = p.limits[0]
+        value = _value(a, p)
         vanishing = [q for q, limit in zip(p.orders, p.limits, strict=True) if limit == 0]
         if None in (*p.limits, *vanishing) or not value.is_number or value is sp.nan:
             return UNKNOWN, UNKNOWN, f"how the activation behaves at {p.value} is not known"
@@ -132,9 +129,23 @@ def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
     )
 
 
+def _value(a: Analysis, p: Point) -> sp.Expr:
+    """What a function is at a point: its limit, where both sides have the same and the formula has no other value there, as at zeros by digits."""
+    try:
+        value = a.expr.subs(a.variable, p.value)
+    except (TypeError, ValueError):  # SymPy compares no formula that is infinite there
+        value = sp.nan
+    limit = p.limits[0]
+    if limit is None or limit != p.limits[1]:
+        return value
+    apart = value.is_number and value is not sp.nan and bool(abs(value - limit).evalf(30) > _SAME)
+    return value if apart else limit
+
+
 def _by_logarithms(a: Analysis, point: sp.Expr, inwards: int) -> bool:
     """Whether a function behaves on one side of a point as a power times logarithms."""
-    coefficient = side(a.expr, a.variable, point, inwards).coefficient
+    beside = (p.expr for p in pieces(a.expr, a.variable) if (p.left if inwards > 0 else p.right) == point)
+    coefficient = side(next(beside, a.expr), a.variable, point, inwards).coefficient
     return coefficient is None or coefficient.has(LOG)
 
 

@@ -110,3 +110,13 @@ def test_functions_with_infinite_slopes_are_not_lipschitz(text):
         "yes",
         "the activation is locally Lipschitz, and the noise is linear in it",
     )
+
+
+def test_zeros_by_digits_are_zeros_and_single_values_count():
+    """A zero that is known by digits has the value 0 (said to have another one, where "a solution can neither stay nor go on")."""
+    root, single = (
+        derive(ResNet(parse_activation(text), width=1)).existence
+        for text in ("sqrt(abs(exp(x) + x))", "where(x > 0, sqrt(x), where(x < 0, sqrt(-x), 1))")
+    )
+    assert (root.exists, root.unique) == ("yes", "yes")
+    assert single.exists == "no"
