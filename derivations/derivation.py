@@ -369,10 +369,11 @@ def _slope(norm: NormDynamics | None) -> InitialSlope | None:
 def _depth_steps(d: Derivation) -> list[Step]:
     named = bool(d.architecture.letters)
     moments = explain.ShownMoments(d.architecture)
-    steps = [*explain.network_steps(d.architecture), *moments.steps()]
+    gram = None if named else d.closure
+    steps = [*explain.network_steps(d.architecture), *moments.steps(gram)]
     if d.gram_alone:
         return [*steps, explain.gram_step(*d._closure, alone=True), *_law_steps(d)]
-    steps += explain.neuron_steps(d.limit, moments, named)
+    steps += explain.neuron_steps(d.limit, moments, named, gram)
     if d.norm is not None:
         steps += explain.norm_steps(d.norm, d.slope, d.architecture.letters[0][1] if named else None)
     if not named:

@@ -14,6 +14,7 @@ from derivations.calculus.settling import Settling
 from derivations.diffusion import Diffusion, Flow, Limit, NeuronDiffusion
 from derivations.equations import DT, bracket_line, flow_lines, mean_line, scalar_line
 from derivations.equations import neuron_lines as of_neuron
+from derivations.explain.products import meaning, with_gram_letters
 from derivations.explain.statements import ShownMoments
 from derivations.limits.closure import GramLimit
 from derivations.limits.gram import GramDiffusion, gram_matrix, upper
@@ -25,6 +26,7 @@ from derivations.notation.nodes import (
     Transposed,
     Variation,
     Word,
+    expected,
     indexed,
     letter,
 )
@@ -47,14 +49,17 @@ _IDENTITY: Words = (
 )  # fmt: skip
 
 
-def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]:
-    """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones."""
+def neuron_steps(limit: Limit, moments: ShownMoments, named: bool, gram: GramLimit | None = None) -> list[Step]:
+    """The limit of infinite depth: for activations without values where the recipe names them, and for the given ones.
+
+    Where the Gram matrix closes, the noise of several inputs is said in its entries.
+    """
     if isinstance(limit, Flow) and limit.drift.is_zero_matrix:
         return [Step("Limit of infinite depth", _IDENTITY, (), ("The conditional moments per unit of time are 0.",))]
     kind = "a deterministic flow" if isinstance(limit, Flow) else "a diffusion"
     who = "the neurons together follow" if _of_all(limit, moments.recipe) else "each neuron follows"
     claim: Words = ("As ", depth, f" grows, {who} {kind}", *_driven(limit, moments.recipe), ":")
-    lines, shares = with_named_shares(neuron_lines(limit, moments.recipe))
+    lines, shares = with_named_shares(_in_entries(neuron_lines(limit, moments.recipe), gram))
     if not named:
         return [result("Limit of infinite depth", claim, lines, (_MATCHED, *shares))]
     size = moments.size
@@ -80,6 +85,30 @@ def neuron_steps(limit: Limit, moments: ShownMoments, named: bool) -> list[Step]
             ("The activation is inserted, piece by piece.", *shares),
         ),
     ]
+
+
+def _says_noises(gram: GramLimit) -> bool:
+    """Whether its noise is said by the covariance F of any neuron's noise: where there is one, of more than one input."""
+    return bool(gram.noises) and len(gram.process.states) > 1
+
+
+def _in_entries(lines: tuple[Line, ...], gram: GramLimit | None) -> tuple[Line, ...]:
+    """The lines of a neuron in the entries of the Gram matrix; where it closes, with one line for the noises of all inputs, and F."""
+    if gram is None or not _says_noises(gram):
+        return with_gram_letters(lines, gram is not None and gram.centred)
+    alpha, beta = letter("alpha"), letter("beta")
+    pair = (indexed("X", (), (at, place)) for at, place in (("i", alpha), ("k", beta)))
+    noise = Line(
+        Variation(*pair, time), (Term(indexed("F", (alpha, beta)), Juxtaposed(indexed("delta", ("i", "k")), DT)),)
+    )
+    drifts = [line for line in lines if not isinstance(line.left, Variation)]
+    return (*drifts, noise, *_entries(gram), meaning(str(time), gram.width, gram.centred))
+
+
+def _entries(gram: GramLimit) -> list[Line]:
+    """The different entries of the covariance of any neuron's noise."""
+    named = gram_matrix(gram.matrix.rows, "F")
+    return [equation(named[pair], value) for pair, value in gram.noises.items()]
 
 
 def _of_all(limit: Limit, recipe: Recipe) -> bool:
@@ -186,12 +215,13 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
         return Step("Gram matrix", (f"{why[0].upper()}{why[1:]}.",), (), ("So the neurons have to be followed.",))
     process = gram.process
     lines = _means(process)
-    by_entries = len(process.states) > _FEW and bool(gram.noises)
+    by_entries = _says_noises(gram)
+    said = by_entries and not alone  # by the limit of a neuron
     if isinstance(process, Diffusion) and len(process.states) == 1:
         (v,), (drift,), (noise,) = process.states, process.drift, process.covariance
         lines = [scalar_line(v, drift, sp.sqrt(noise).replace(sp.Abs, lambda inside: inside))]
     elif by_entries:
-        lines = _by_entries(gram, lines)
+        lines = _by_entries(gram, lines) if said else [*_by_entries(gram, lines), *_entries(gram)]
     elif isinstance(process, Diffusion):
         lines += _brackets(process)
     lines += [equation(name, value) for name, value in gram.fixed.items()]
@@ -202,7 +232,7 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
         "Limit of infinite depth" if alone else "Gram matrix",
         (f"{neurons}The Gram matrix ", _V, f" of the {what} has averages of products over the neurons as its entries. ",
          "It is a diffusion by itself at every width", *(() if gram.width.is_number else (" ", width)), *_likewise(process),
-         *((", with the entries F of the covariance of any neuron's noise",) if by_entries else ()), ":"),
+         *((", with the covariance F of any neuron's noise" + " as above" * said,) if by_entries else ()), ":"),
         shown,
         (
             "The state is read through random matrices and averages only. So the network is invariant under rotations of its neurons, and no "
@@ -213,7 +243,7 @@ def gram_step(gram: GramLimit | None, why: str, alone: bool = False) -> Step:
 
 
 def _by_entries(gram: GramLimit, means: list[Line]) -> list[Line]:
-    """Drift and noise of any entry in the entries of a neuron's covariance, and these."""
+    """Drift and noise of any entry in the entries of a neuron's covariance."""
     alpha, beta, gamma, delta = "alpha", "beta", "gamma", "delta"
 
     def v(first: str, second: str) -> sp.Expr:
@@ -230,13 +260,12 @@ def _by_entries(gram: GramLimit, means: list[Line]) -> list[Line]:
     ]
     states = {state: i for i, state in enumerate(gram.process.states)}
     at = {pair: states.get(gram.matrix[pair]) for pair in gram.noises}
-    same = all(i is None or gram.process.drift[i] == gram.noises[pair] for pair, i in at.items())
-    if same:
-        means = [mean_line(v(alpha, beta), f(alpha, beta), (_V,))]
+    share = 1 - 1 / gram.width if gram.centred else sp.S.One  # what is left of a noise less its mean over the neurons
+    drift = gram.process.drift
+    if all(i is None or sp.expand_mul(drift[i] - share * gram.noises[pair]) == 0 for pair, i in at.items()):
+        means = [Line(expected(DifferentialOf(v(alpha, beta)), _V), (Term(share * f(alpha, beta), DT),))]
     noise = Term(1 / gram.width, Juxtaposed(sp.Add(*products), DT))
-    named = gram_matrix(gram.matrix.rows, "F")
-    entries = [equation(named[pair], value) for pair, value in gram.noises.items()]
-    return [*means, Line(Variation(v(alpha, beta), v(gamma, delta), time), (noise,)), *entries]
+    return [*means, Line(Variation(v(alpha, beta), v(gamma, delta), time), (noise,))]
 
 
 def gram_limit_steps(limit: Diffusion | Flow, unit: sp.Expr, named: bool) -> list[Step]:

@@ -18,6 +18,7 @@ from derivations.notation.nodes import (
     Juxtaposed,
     Listed,
     Total,
+    Word,
     covariance_of,
     equals,
     indexed,
@@ -76,7 +77,7 @@ def recursion_step(layer: Program, inputs: int, small: sp.Expr, more: tuple[Line
     count = layer.neurons.size
     acts: Words = ("1 neuron",) if count == 1 else (count, " neurons")
     acts = (*acts, f" at each of {layer.positions} positions") if layer.positions > 1 else acts
-    filtered: Words = (". A filter F reads position ", _AT + _OFFSET, " at ", _AT) if layer.filters else ()
+    filtered: Words = (". A filter T reads position ", _AT + _OFFSET, " at ", _AT) if layer.filters else ()
     followed = "one network input" if inputs == 1 else f"{inputs} network inputs, which share the weights"
     return Step(
         "Recursion",
@@ -111,6 +112,17 @@ def _with_names(recipe: Recipe, letters: tuple[tuple[str, str], ...]) -> Recipe:
         outer = first * state + second * state**2 / 2
         rule[name] = Activation(called, outer if k else sp.Function(called, real=True)(state))
     return replace(recipe, **rule)
+
+
+def has_taken_names(layer: Program) -> bool:
+    """Whether a matrix is called as another thing on the page is."""
+    taken = _TAKEN | {"R"} if layer.turns_positions else _TAKEN
+    return any(s.weights.name.rstrip("0123456789_") in taken for s in layer.statements if isinstance(s, Matrix))
+
+
+def label(layer: Program, name: str) -> sp.Expr:
+    """The name of a matrix as an index: upright where it would else be the letter of another thing."""
+    return Word(name) if has_taken_names(layer) and name.isalpha() else letter(name)
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,7 @@ class _Recursion:
         name, at = self._names.get(s.symbol, s.symbol.name), (position,) if self.has_places and not one else ()
         if isinstance(s, Matrix):
             own = _index(s.target.size, neuron)
+            name = label(self.layer, name)
             if s.weights.is_nothing:
                 return indexed("u", (name,), (*own, *at))
             if s.weights.is_mean:
@@ -183,7 +196,7 @@ class _Recursion:
         if isinstance(s, Shares | Between) or (isinstance(s, Mean) and s.pair):
             return indexed(name, (), (letter("alpha"), letter("beta")))
         if isinstance(s, Back):
-            return indexed("v", (s.weights.name,), (*_index(s.target.size, neuron), *at))
+            return indexed("v", (label(self.layer, s.weights.name),), (*_index(s.target.size, neuron), *at))
         if isinstance(s, Mean) or s.over is None:
             return indexed(name, (), at) if at else letter(name)
         return indexed(name, (), (*_index(s.over.size, neuron), *at))
@@ -234,20 +247,17 @@ class _Recursion:
         terms = tuple(Term(t) for t in (sp.S.Zero if w.is_mean and mean == 0 else total, constant) if t != 0)
         return Line(left, terms or (Term(sp.S.Zero),))
 
-    @cached_property
-    def _taken(self) -> bool:
-        """Whether a matrix is called as another thing on the page is."""
-        taken = _TAKEN | {"R"} if self.layer.turns_positions else _TAKEN
-        return any(w.name.rstrip("0123456789_") in taken for w in self.matrices)
-
     def _entry(self, name: str, neurons: tuple[str, ...], offset: tuple[sp.Symbol, ...] = ()) -> sp.Expr:
-        """An entry of a matrix; where one is called as another thing is, all are indices of the letter W."""
-        return indexed("W", (*neurons, *offset), (letter(name),)) if self._taken else indexed(name, neurons, offset)
+        """An entry of a matrix; where one is called as another thing is, all are labels of the letter W."""
+        taken = has_taken_names(self.layer)
+        return (
+            indexed("W", (*neurons, *offset), (label(self.layer, name),)) if taken else indexed(name, neurons, offset)
+        )
 
     def _entries(self, s: Matrix) -> tuple[sp.Expr, sp.Expr]:
         """A weight and a bias."""
         w, out = s.weights, _index(s.target.size, "i")
-        bias = indexed("b", out, (w.name,) if self.several else ())
+        bias = indexed("b", out, (label(self.layer, w.name),) if self.several else ())
         return self._entry(w.name, (*out, *_index(s.source.size, "j")), (_OFFSET,) if w.taps else ()), bias
 
     def _fan_in(self, s: Matrix) -> sp.Expr:
@@ -268,7 +278,8 @@ class _Recursion:
 
     def _correlated(self, w: Weights, law: Correlated, variance: sp.Expr) -> list[Line]:
         """How Gaussian entries covary, by rows and by columns."""
-        more = () if sum(isinstance(one.law, Correlated) for one in self.matrices) == 1 else (letter(w.name),)
+        alone = sum(isinstance(one.law, Correlated) for one in self.matrices) == 1
+        more = () if alone else (label(self.layer, w.name),)
         factors, meant = list[sp.Expr](), list[Line]()
         for matrix, side, at in ((law.rows, "O", ("i", "k")), (law.columns, "I", ("j", "l"))):
             upper = (letter(side), *more)

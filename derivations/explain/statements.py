@@ -10,8 +10,10 @@ import sympy as sp
 
 from derivations.architectures.base import Recipe
 from derivations.binding import opened
-from derivations.explain.recursion import SMALL, generic_program
+from derivations.explain.products import with_gram_letters, with_meaning
+from derivations.explain.recursion import SMALL, generic_program, label
 from derivations.language.statements import Back, Mask, Matrix, Mix
+from derivations.limits.closure import GramLimit
 from derivations.limits.depth import as_sums
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.draws import AttentionDraw, Draw
@@ -93,11 +95,11 @@ class ShownMoments:
             if isinstance(of, Mask | Mix):
                 names[v] = indexed(of.symbol.name, (), above[-1:] if of.over is None else above)
             elif isinstance(of, Back):
-                names[v] = indexed("v", (letter(of.weights.name),), above)
+                names[v] = indexed("v", (label(program, of.weights.name),), above)
             elif isinstance(of, Matrix):
-                names[v] = indexed("u", () if alone else (letter(of.symbol.name),), above)
+                names[v] = indexed("u", () if alone else (label(program, of.symbol.name),), above)
             else:
-                names[v] = indexed("b", () if alone else (letter(of.name),), above)
+                names[v] = indexed("b", () if alone else (label(program, of.name),), above)
         heads = self._heads
         for h, head in enumerate(heads, 1):
             below = () if len(heads) == 1 else (sp.Integer(h),)
@@ -144,11 +146,19 @@ class ShownMoments:
         """Of the increments of two coordinates."""
         return self._at(self.layer.covariance(min(a, b), max(a, b)))
 
-    def steps(self) -> list[Step]:
-        """What the matrices put out given the state; the increment and its moments."""
-        return [self._drawn(), self._increment()]
+    def steps(self, gram: GramLimit | None = None) -> list[Step]:
+        """What the matrices put out given the state; the increment and its moments.
 
-    def _drawn(self) -> Step:
+        Averages of products of states are called as the entries of the Gram matrix whose limit is given, or would be.
+        """
+        return [self._drawn(gram), self._increment(gram)]
+
+    def _shown(self, lines: list[Line], gram: GramLimit | None) -> tuple[Line, ...]:
+        centred = gram is not None and gram.centred
+        shown = with_gram_letters(tuple(_given(line, self._own) for line in lines), centred)
+        return with_meaning(shown, "ell", self.layer.program.neurons.size, centred)
+
+    def _drawn(self, gram: GramLimit | None) -> Step:
         lines = []
         for draw in (r for r in self.layer.expansion.random if isinstance(r, Draw)):
             for i, j in _shown_pairs(len(draw.variables), len(self.layer.states)):
@@ -184,7 +194,7 @@ class ShownMoments:
                 ", with averages over the neurons that a matrix reads in angle brackets," if averaged else "",
                 " is",
             ),
-            tuple(_given(line, self._own) for line in lines),
+            self._shown(lines, gram),
             (
                 (
                     "A linear combination of independent Gaussians is Gaussian. Its variance is the sum of squared coefficients times "
@@ -207,7 +217,7 @@ class ShownMoments:
         first = Term(self._at(series[orders[0]]), power if orders[0] else None)
         return (first,) if len(orders) == 1 else (first, Term(Remainder("o", power)))
 
-    def _increment(self) -> Step:
+    def _increment(self, gram: GramLimit | None) -> Step:
         places = map(self._place, range(self.size))
         names = [indexed(_DELTA, (), place) if place else _DELTA for place in places]
         orders = [(k, c) for k, c in enumerate(self.layer.expansion.increment[0][1:], 1) if c != 0]
@@ -217,8 +227,9 @@ class ShownMoments:
         ]
         for b, other in enumerate(names):
             left = covariance_of(names[0], other, _X)
-            lines.append(Line(left, _to_second_order(self.covariance(0, b))))
-        shown, shares = with_named_shares(tuple(_given(line, self._own) for line in lines))
+            known = gram.noises if gram is not None and self.recipe.coordinates > 1 else {}
+            lines.append(Line(left, _to_second_order(known[0, b] if (0, b) in known else self.covariance(0, b))))
+        shown, shares = with_named_shares(self._shown(lines, gram))
         return Step(
             "Increment and its conditional moments",
             (

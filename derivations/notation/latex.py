@@ -116,10 +116,11 @@ class Printer(PatternPrinter, LatexPrinter):
         return expr.name if len(expr.name) == 1 else rf"\mathrm{{{expr.name}}}"
 
     def _print_Word(self, expr: Word) -> str:
-        return rf"\text{{{escaped(str(expr.args[0]))}}}"
+        said = str(expr.args[0])
+        return rf"\mathrm{{{said}}}" if len(said) == 1 and said.isascii() else rf"\text{{{escaped(said)}}}"
 
     def _print_Total(self, expr: Total) -> str:
-        with_filter = r"\sum_{«1» \le «2», «3» \in F} «0:Mul»"
+        with_filter = r"\sum_{«1» \le «2», «3» \in T} «0:Mul»"
         return self._filled(with_filter if expr.args[3] else r"\sum_{«1»=1}^{«2»} «0:Mul»", expr)
 
     def _print_Juxtaposed(self, expr: Juxtaposed) -> str:

@@ -98,7 +98,7 @@ class Distribution(Notation):
 
 
 class Total(Notation):
-    r"""A sum :math:`\sum_{j=1}^{k} b_j`: the body, the index, the upper bound, and a tuple of further indices, over a filter F."""
+    r"""A sum :math:`\sum_{j=1}^{k} b_j`: the body, the index, the upper bound, and a tuple of further indices, over a filter T."""
 
     precedence = PRECEDENCE["Mul"]
 

@@ -121,6 +121,12 @@ class PlainPrinter(PatternPrinter, StrPrinter):
         joined = under_one_root(with_short_number(expr), lambda inside: f"sqrt({self._print(inside)})")
         return str(super()._print_Mul(joined) if joined.is_Mul else self._print(joined))
 
+    def _print_Pow(self, expr: sp.Pow, rational: bool = False) -> str:
+        """What is below a line stands there, 1/n**2."""
+        if expr.exp.is_Integer and expr.exp < -1:
+            return f"1/{self._print(expr.base**-expr.exp)}"
+        return str(super()._print_Pow(expr, rational))
+
     def _print_Function(self, expr: sp.Function) -> str:
         expr = said(expr)
         name = re.sub(r"[A-Za-z]+", lambda word: GREEK.get(word[0], word[0]), expr.func.__name__)

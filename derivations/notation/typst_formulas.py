@@ -378,7 +378,7 @@ class TypstPrinter(PatternPrinter, Printer):
         return quoted(str(expr.args[0]))
 
     def _print_Total(self, expr: sp.Basic) -> str:
-        with_filter = "sum_(«1» <= «2», «3» in F) «0:Mul»"
+        with_filter = "sum_(«1» <= «2», «3» in T) «0:Mul»"
         return str(self._filled(with_filter if expr.args[3] else "sum_(«1» = 1)^(«2») «0:Mul»", expr))
 
     def _print_Juxtaposed(self, expr: sp.Basic) -> str:

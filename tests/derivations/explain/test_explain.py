@@ -198,7 +198,7 @@ def test_names_of_matrices_are_kept_whole():
     text = " ".join(str(derived(CASES["program"])).split())
     for wanted in (
         "u_{W_1}^i = Sum_j W_{1,i,j} 2*d_2^j*u_{W_11}^j + b_i^{W_1}",
-        "Cov[u_{W_11}^{i,1}, u_{W_11}^{i,2} | X_l] = 3 + Sum_j(X_l^{j,1}*X_l^{j,2})/n",
+        "Cov[u_{W_11}^{i,1}, u_{W_11}^{i,2} | X_l] = V_12 + 3",
         "Cov[u_{W_1}^{i,1}, u_{W_1_2}^{i,1} | X_l] = 2*<d_2^{j,1}*(u_{W_11}^{j,1})**2> + 2",
         "b_i^{W_1} ~ N(0, 2)",
         "d_2^i ~ Bernoulli(1/2)",

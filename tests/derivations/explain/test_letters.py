@@ -61,7 +61,7 @@ def test_every_filter_says_which_position_it_reads():
     said = recursion(ConvBlock(relu, width=n, positions=(4,), filter=(3,)))
     assert "u_B^iα = Sum_{j,r} W_ijr^B X_l^{j,α+r}" in said
     assert "u_A^iα = Sum_{j,r} W_ijr^A {0 if u_B^{j,α+r} <= 0; u_B^{j,α+r} otherwise}" in said
-    assert "A filter F reads position α + r at α." in said
+    assert "A filter T reads position α + r at α." in said
 
 
 def test_matrices_are_not_called_as_what_the_page_calls_otherwise():
@@ -69,6 +69,11 @@ def test_matrices_are_not_called_as_what_the_page_calls_otherwise():
     assert "u_V^iα = Sum_j W_ij^V X_l^jα" in recursion(AttentionBlock(width=n, positions=2))
     assert "W_ij^B ~ N(0, 1/n)" in recursion(MLPBlock(relu, width=n))
     assert "u_K^i = Sum_j K_ij X_l^j" in recursion(Network("x + eps*A(tanh(K(x)))", width=n))
+    page = derive(AttentionBlock(width=n, positions=2)).latex()
+    assert (
+        r"u_{\mathrm{V}}^{i \alpha} &= \sum_{j=1}^{n} W_{i j}^{\mathrm{V}}" in page
+    )  # a label is upright, the Gram matrix is not
+    assert not re.search(r"[uW]_(\{i j\}\^)?\{[VQKO]\}", page)
 
 
 @pytest.mark.parametrize("recipe", [NARROW, ResNet(relu, width=n)], ids=["two inputs", "one input"])
@@ -119,7 +124,9 @@ def test_scores_are_called_alike_where_they_are_defined_and_where_their_law_is()
 def test_shares_of_the_gram_matrix_itself_need_no_second_letter():
     """C was the matrix of sums in one step and V in the next."""
     said = " ".join(str(derive(AttentionBlock(width=n, positions=2))).split())
-    assert "E[dV_11 | V] = E[a_1ᵀ V a_1] dt" in said
+    assert "F_12 = E[a_2ᵀ V a_1]" in said
+    assert "E[dV_αβ | V] = F_αβ dt" in said
+    assert said.count("V_αβ = 1/n Sum_j") == 2  # in a layer, and at a time
     assert "Cov[Y^αβ, Y^γδ] = V_αγ V_βδ" in said
 
 

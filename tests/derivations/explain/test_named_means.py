@@ -19,7 +19,7 @@ KAPPA = "κ(ρ) = E[(u/(1 + exp(-u)))*(v/(1 + exp(-v))), (u, v) ~ N(0, [[1, ρ],
 def test_a_mean_of_a_correlation_is_said_once():
     said = " ".join(str(GATED).split())
     assert said.count(KAPPA) == 1
-    assert "E[dV_12 | V] = V_12*κ(V_12/sqrt(V_11*V_22))/sqrt(V_11*V_22) dt" in said
+    assert "F_12 = V_12*κ(V_12/sqrt(V_11*V_22))/sqrt(V_11*V_22)" in said
     assert said.count("(u, v) ~ N(") == 1
     (step,) = (step for step in GATED.steps if step.name == "Constants and functions")
     assert r"\kappa{\left(\rho \right)} &= " in GATED.latex()
