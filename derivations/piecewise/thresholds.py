@@ -86,10 +86,16 @@ class _Ordered:
         self.value = value
 
     def __lt__(self, other: _Ordered) -> bool:
-        less = sp.sympify(self.value - other.value).is_negative
+        less = _less(sp.sympify(self.value - other.value))
         if less is None:
             raise DerivationError(
                 f"cannot order the breakpoints {self.value} and {other.value}; "
                 "give the parameters a sign, e.g. Symbol('c', positive=True)"
             )
         return bool(less)
+
+
+def _less(difference: sp.Expr) -> bool | None:
+    """Whether a difference is negative for all parameters, also where only written out it is seen to be."""
+    less = difference.is_negative
+    return sp.expand(difference).is_negative if less is None else less
