@@ -99,7 +99,7 @@ def _grows(values: Sequence[mpmath.mpf]) -> bool:
     if any(a * b <= 0 for a, b in pairwise(values)):
         return False
     factor = _limit([b / a for a, b in pairwise(values)])
-    return factor is not None and factor > 1.2
+    return factor is not None and factor > mp.mpf("1.2")
 
 
 def _limit(values: Sequence[mpmath.mpf]) -> mpmath.mpf | None:
