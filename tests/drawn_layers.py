@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import sympy as sp
 
-from derivations import Network, Weights, average, dropout, epsilon, layer_norm, rms_norm
+from derivations import Network, Weights, average, dropout, epsilon, layer_norm, rms_norm, symbols
 
 Drawn = dict[str, Any]
 
@@ -56,17 +56,19 @@ class DrawnLayer:
         By default 1 to 4.
     norms_inside : bool
         Whether norms may be over neurons that a matrix puts out.
+    wide : bool
+        Whether neurons stay Gaussian as the width grows: all matrices put out as many neurons as the state has, and a neuron meets only averages.
     """
 
-    def __init__(self, seed: int, width: int | None = None, norms_inside: bool = False) -> None:
+    def __init__(self, seed: int, width: int | None = None, norms_inside: bool = False, wide: bool = False) -> None:
         self.rng, self.weights, self.masks = Random(seed), dict[str, tuple[Weights, int]](), dict[str, Any]()
         self.width = self.rng.choice((1, 2, 3, 3, 4)) if width is None else width
-        self.norms_inside = norms_inside
+        self.norms_inside, self.wide = norms_inside, wide
         state = Twin(lambda x: x, lambda x, _: x, self.width)
         branches = [self.branch(state) for _ in range(self.rng.choice((1, 1, 1, 2)))]
         self.said = lambda x: x + epsilon * sum(b.said(x) for b in branches) + epsilon**2 * rest.said(x)
         self.branches = branches
-        rest = self.rest = self.chosen(NORMS[2:] if self.rng.random() < 0.5 else FUNCTIONS, state)
+        rest = self.rest = self.chosen(NORMS[2:] if self.rng.random() < 0.5 or wide else FUNCTIONS, state)
 
     @property
     def network(self) -> Network:
@@ -85,11 +87,15 @@ class DrawnLayer:
         """Standard normal weights and biases, and factors."""
         rng, found = np.random.default_rng(seed), {}
         for name, (weights, reads) in self.weights.items():
-            out = self.width if weights.out == sp.Symbol("n") else int(weights.out)
+            out = self.rows(weights)
             found[name] = (rng.standard_normal((samples, out, reads)), rng.standard_normal((samples, out)))
         for name, (keep, size) in self.masks.items():
             found[name] = (rng.random((samples, size)) < keep) / keep
         return found
+
+    def rows(self, weights: Weights) -> int:
+        """Neurons that a matrix puts out."""
+        return self.width if weights.out == symbols.width else int(weights.out)
 
     def chosen(self, kinds: Any, body: Twin) -> Twin:
         said, drawn, *_ = self.rng.choice([k for k in kinds if len(k) < 3 or k[2] <= body.size])
@@ -104,12 +110,12 @@ class DrawnLayer:
         variance = sp.Rational(self.rng.randrange(1, 4), 2)
         bias = self.rng.choice((0, sp.Rational(1, 3)))
         mean, shift = (self.rng.choice((0, 0, sp.Rational(k, 2))) if inner else 0 for k in (1, -1))
-        w = Weights(name, out=out, variance=variance, bias_variance=bias, mean=mean, bias_mean=shift)
+        said = symbols.width if self.wide else out
+        w = Weights(name, out=said, variance=variance, bias_variance=bias, mean=mean, bias_mean=shift)
         self.weights[name] = (w, body.size)
         return self.applied(w, body)
 
-    @staticmethod
-    def applied(w: Weights, body: Twin) -> Twin:
+    def applied(self, w: Weights, body: Twin) -> Twin:
         deviation, bias, mean, shift = (
             float(v) for v in (sp.sqrt(w.variance), sp.sqrt(w.bias_variance), w.mean, w.bias_mean)
         )
@@ -121,7 +127,7 @@ class DrawnLayer:
                 deviation * entries @ read / body.size**0.5 + mean * jnp.sum(read) / body.size + bias * biases + shift
             )
 
-        return Twin(lambda x: w(body.said(x)), drawn, int(w.out))
+        return Twin(lambda x: w(body.said(x)), drawn, self.rows(w))
 
     def dropped(self, body: Twin) -> Twin:
         name, keep = f"d{len(self.masks) + 1}", sp.Rational(3, 4)
@@ -131,7 +137,7 @@ class DrawnLayer:
     def branch(self, state: Twin) -> Twin:
         hidden = self.read(state)
         if self.rng.random() < 0.75:
-            size = self.rng.choice((1, 2, 3))
+            size = self.width if self.wide else self.rng.choice((1, 2, 3))
             hidden = self.matrix(size, hidden, inner=True)
             w, _ = self.weights[f"W{len(self.weights)}"]
             if self.norms_inside and size > 2:
@@ -147,7 +153,7 @@ class DrawnLayer:
         if self.rng.random() < 0.3:
             hidden = self.dropped(hidden)
         branch = self.matrix(self.width, hidden, inner=False)
-        if self.rng.random() < 0.2:
+        if self.rng.random() < 0.2 and not self.wide:
             branch = self.both(branch, self.read(state), lambda a, b: a * b)
         return branch
 

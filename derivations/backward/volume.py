@@ -20,7 +20,7 @@ from derivations.entries import LazyCovariance
 from derivations.errors import NotClosed, brief
 from derivations.laws.piecewise_law import PiecewiseLaw
 from derivations.laws.recognition import recognise
-from derivations.limits.closure import gram_limit
+from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.depth import as_sums, neuron_limit
 from derivations.limits.elimination.averages import LayerAverage
 from derivations.limits.elimination.held import released
@@ -85,11 +85,23 @@ class LogDeterminant(Shown):
         """Its equation, and its law where it has one by itself."""
         return logarithm_lines(self.drift, self.rate, self.is_gaussian, self.law)
 
+    @cached_property
+    def gram(self) -> GramLimit:
+        """The Gram matrix of the state, or of the centred one, by itself.
+
+        Raises
+        ------
+        NotClosed
+            If it needs other averages of the state.
+        """
+        return gram_limit(self.layer.program, self.layer.positions)
+
     @property
     def process(self) -> Diffusion:
         r""":math:`\Lambda` with what it depends on: by itself, with the Gram matrix of the state, or with all neurons.
 
-        Of no more neurons than positions the Gram matrix may be singular, and all neurons are followed.
+        Where neurons are seen through what they differ by, the Gram matrix is that of the centred state (``gram.centred``). Of no more neurons
+        than positions the Gram matrix may be singular, and all neurons are followed.
 
         Raises
         ------
@@ -114,7 +126,7 @@ class LogDeterminant(Shown):
 
     def _with_gram(self) -> Diffusion:
         layer, p = self.layer, self.layer.positions
-        found = gram_limit(layer.program, p)
+        found = self.gram
         x, matrix, means = layer.state, found.matrix, [sp.Dummy(f"M{a}", real=True) for a in range(p)]
         rule: dict[sp.Expr, sp.Expr] = {}
         for a in range(p):

@@ -22,7 +22,7 @@ from derivations.limits.gram import gram_matrix, upper
 from derivations.limits.joint import joint_limit
 from derivations.limits.meanfield import mean_symbols
 from derivations.notation.plain import plain
-from derivations.symbols import GRAM, mean_square
+from derivations.symbols import GRAM, mean_square, state, step, time
 from derivations.symbols import width as any_width
 
 
@@ -273,9 +273,7 @@ class Found:
         if self.net.regime.depth is not None and self.family.order == "joint":
             given[width_exponent] = 1 / self.net.regime.depth
         for key, value in exponents.items():
-            symbol = names.get(key, key)
-            if symbol not in found.symbols:
-                raise DerivationError(unknown("exponent", str(key), [str(s) for s in found.symbols]))
+            symbol = self._symbol("exponent", names.get(key, key), found.symbols)
             number = exact_decimals(value)
             if not number.is_Rational:
                 raise DerivationError(f"the exponent {symbol} must be a rational number, got {value!r}; e.g. 1/2")
@@ -294,6 +292,18 @@ class Found:
                 f"the network does not say the exponent {missing[0]}; give it, e.g. at({{{missing[0]}: 1/2}})"
             )
         return {**given, **{found.symbols[k]: sp.S.Zero for k in absent}}, absent
+
+    def _symbol(self, what: str, key: object, known: Sequence[sp.Symbol]) -> sp.Symbol:
+        """The size or the exponent that is meant, by itself or by its name."""
+        for symbol in known:
+            if key == symbol or str(key) == str(symbol):
+                return symbol
+        if str(key) in {str(s) for s in self.net.expression().free_symbols - {state, step, time, any_width}}:
+            raise DerivationError(
+                f"{key} is a parameter that stays as it is here, and sizes that go with the depth are "
+                f"{', '.join(str(size.symbol) for size in self.family.sizes)}; scalings(net, small=({key},)) has it among them"
+            )
+        raise DerivationError(unknown(what, str(key), map(str, known)))
 
     def monomial(self, powers: Powers) -> sp.Expr:
         """A monomial in the sizes and the number of neurons."""
@@ -319,17 +329,13 @@ class Found:
         if not (layers.is_Integer and layers.is_positive):
             raise DerivationError(f"depth must be a positive whole number, got {depth!r}")
         sizes = [size.symbol for size in self.family.sizes]
-        for key in values:
-            if key not in sizes:
-                raise DerivationError(unknown("size", str(key), map(str, sizes)))
+        given = {self._symbol("size", key, sizes): value for key, value in values.items()}
         missing = [
-            s
-            for s, size in zip(sizes, self.family.sizes, strict=True)
-            if s not in values and size.role is not Role.MEAN
+            s for s, size in zip(sizes, self.family.sizes, strict=True) if s not in given and size.role is not Role.MEAN
         ]
         if missing:
             raise DerivationError(f"a value of {missing[0]} is needed; give it, e.g. {{{missing[0]}: 0.1}}")
-        numbers = [exact_decimals(values.get(s, 0)) for s in sizes]
+        numbers = [exact_decimals(given.get(s, 0)) for s in sizes]
         if self.family.order == "joint":
             numbers.append(1 / self.net.width)
         found = {m: layers * sp.Mul(*(v**p for v, p in zip(numbers, m, strict=True))) for m in self.exponents.monomials}

@@ -248,6 +248,11 @@ def outside_step(found: Found) -> Step:
     )
     if any(size.role is Role.MEAN for size in found.family.sizes):
         finite = (" At exponent 0 of a mean its powers are no smaller than 1: derive the network with that mean.",)
+    assert found.exponents is not None
+    if not found.exponents.monomials:
+        stay = "variances and correlations stay as they are" if found.net.width == sp.oo else "the state stays as it is"
+        claim: Words = (f"No monomial moves anything: {stay} at all exponents above 0.",)
+        return Step("Elsewhere", claim, (), ("There is nothing whose size could be chosen.", *zero, *finite))
     return Step(
         "Elsewhere",
         (

@@ -19,23 +19,40 @@ from derivations.symbols import state, step
 
 
 def fixes(program: Program, power: int) -> bool:
-    r"""Whether the average of the new state's power is a number whatever the layer adds, seen from the statement of its norm."""
+    r"""Whether the average of the new state's power is a number whatever the layer adds, seen from the statements of averages.
+
+    The averages that are statements are linear equations for averages of what neurons have, and the wanted one is a sum of these. It is a
+    number if the equations say so: ``x - average(x) + a - average(a)`` has the average 0.
+    """
     scalars = {s.symbol: s for s in program.statements if isinstance(s, Mean) and not s.pair}
     neurons = {s.symbol for s in program.statements} - set(scalars) | {state}
 
-    def parts(summand: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
-        # factors and, in first powers, summands that all neurons share stay outside an average; those of an earlier norm stand in both
-        scale, body = sp.together(summand).as_independent(*neurons, as_Add=False)
-        return (scale, *(sp.expand(body).as_independent(*neurons, as_Add=True) if power == 1 else (sp.S.Zero, body)))
+    def averaged(body: sp.Expr) -> dict[sp.Expr, sp.Expr]:
+        # what all neurons share stays outside an average
+        found: dict[sp.Expr, sp.Expr] = {}
+        for term in sp.Add.make_args(sp.expand(sp.together(sp.powsimp(body)))):
+            scale, own = term.as_independent(*neurons, as_Add=False)
+            found[own] = found.get(own, sp.S.Zero) + scale
+        return found
 
-    scale, rest, body = parts(program.update**power)
+    wanted = averaged(program.update**power)
+    equations = []
     for symbol, s in scalars.items():
-        if s.over != program.neurons or s.power != 1:
+        if s.over == program.neurons and s.power == 1:
+            said = averaged(s.body)
+            equations.append({**said, sp.S.One: said.get(sp.S.One, sp.S.Zero) - symbol})
+    while equations:
+        equation = equations.pop()
+        pivot = next((b for b, scale in equation.items() if b != 1 and sp.cancel(scale) != 0), None)
+        if pivot is None:
             continue
-        own, shared, summand = parts(s.body)
-        if sp.expand(summand - body) == 0:
-            return bool(sp.cancel(scale * (symbol / own - shared + rest)).is_number)
-    return False
+        for other in (wanted, *equations):
+            if ratio := sp.cancel(other.pop(pivot, sp.S.Zero) / equation[pivot]):
+                for body, scale in equation.items():
+                    if body != pivot:
+                        other[body] = sp.cancel(other.get(body, sp.S.Zero) - ratio * scale)
+    rest = wanted.pop(sp.S.One, sp.S.Zero)
+    return bool(sp.cancel(rest).is_number) and all(sp.cancel(scale) == 0 for scale in wanted.values())
 
 
 def followed_by_projection(program: Program) -> Program:

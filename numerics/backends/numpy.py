@@ -101,6 +101,11 @@ class NumPyWriter(SciPyPrinter):
     def _print_Not(self, node: sp.Expr) -> str:
         return f"logical_not({self._print(node.args[0])})"
 
+    def _print_ITE(self, node: sp.Expr) -> str:
+        # SymPy's own choice among numbers would make numbers of truth values
+        condition, inside, outside = (f"({self._print(arg)})" for arg in node.args)
+        return f"(({condition} & {inside}) | (logical_not{condition} & {outside}))"
+
     def _print_Integral(self, node: sp.Expr) -> str:
         return str(self._print_not_supported(node))
 

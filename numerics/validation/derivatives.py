@@ -2,9 +2,10 @@ r"""Jacobians against networks: what is compared of derivatives, in each order o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -118,11 +119,23 @@ class DeterminantSetting(Setting):
         return self.law is not None
 
     def _seen(self, x: Array, logs: Array) -> Array:
-        """Neurons, or their mean square, and the logarithm, as one row; shape (samples, 1, states)."""
-        flat, followed = x.reshape(len(x), -1), self.limit.states[:-1]
-        neurons = followed == neuron_symbols(state, *self.start.shape)
-        held = flat if neurons else np.mean(flat**2, axis=1, keepdims=True)
-        return np.concatenate([held[:, : len(followed)], logs[:, None]], axis=1)[:, None, :]
+        """What the process follows, neurons or entries of their Gram matrix, and the logarithm, as one row; shape (samples, 1, states)."""
+        followed = self.limit.states[:-1]
+        if not followed or followed == neuron_symbols(state, *self.start.shape):
+            held = x.reshape(len(x), -1)[:, : len(followed)]
+        else:
+            held = self._gram(x.reshape(len(x), *self.start.shape), followed)
+        return np.concatenate([held, logs[:, None]], axis=1)[:, None, :]
+
+    def _gram(self, x: Array, followed: Sequence[Any]) -> Array:
+        """Entries of the Gram matrix of neurons, shape (samples, entries)."""
+        assert isinstance(self.found, LogDeterminant)  # neurons that are not alike are followed themselves
+        gram = self.found.gram
+        rows = x - x.mean(axis=1, keepdims=True) if gram.centred else x
+        places = {gram.matrix[a, b]: (a, b) for a, b in combinations_with_replacement(range(x.shape[2]), 2)}
+        return np.stack(
+            [np.mean(rows[:, :, a] * rows[:, :, b], axis=1) for a, b in map(places.__getitem__, followed)], axis=1
+        )
 
     @cached_property
     def origin(self) -> Array:

@@ -44,6 +44,7 @@ IN_TURN = {
     "derivations/activations/text.py": ("unknown parameter of elu",),
     "derivations/architectures/attention.py": ("unknown kind", "unknown scale"),
     "derivations/architectures/branch.py": ("unknown norm", "unknown place"),
+    "derivations/exponents/found.py": ("unknown exponent", "unknown size"),
     "derivations/exponents/at_point.py": ("unknown rule", "unknown parametrization"),
     "derivations/language/text.py": ("unknown option of the matrix", "unknown option of"),
 }

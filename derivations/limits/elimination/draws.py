@@ -254,6 +254,8 @@ class Expansion:
         The layers whose neurons are as many however wide the network is.
     places : dict
         By layer whose neurons are not alike, one symbol a neuron, which is 1 for that one and 0 for all others.
+    has_scores : bool
+        Whether the layer joins positions in pairs, as scores of attention do.
     origin : dict
         By variable, the statement whose number it is (of a bias that is drawn apart: the matrix) and for which coordinate; None for all.
     """
@@ -265,6 +267,7 @@ class Expansion:
     sizes: dict[int, sp.Expr]
     few: frozenset[int]
     places: dict[int, tuple[sp.Symbol, ...]] = field(default_factory=dict)
+    has_scores: bool = False
     origin: dict[sp.Symbol, tuple[Matrix | Back | Mask | Mix | Weights, int | None]] = field(
         default_factory=dict, compare=False
     )

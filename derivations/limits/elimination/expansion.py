@@ -94,7 +94,15 @@ def expand(
         increment.append((sp.S.Zero if _is_nothing(released(moved)) else moved, *rest))
     variables = {layer: tuple(found) for layer, found in e.variables.items()}
     return Expansion(
-        tuple(increment), e.states, tuple(_random(e)), variables, e.sizes, frozenset(e.few), e.places, e.origin
+        tuple(increment),
+        e.states,
+        tuple(_random(e)),
+        variables,
+        e.sizes,
+        frozenset(e.few),
+        e.places,
+        program.has_pairs,
+        e.origin,
     )
 
 

@@ -19,7 +19,8 @@ import sympy as sp
 
 from derivations.errors import NotClosed, brief
 from derivations.gaussian import SoftmaxShare
-from derivations.language.statements import Mask, Mix
+from derivations.language.entries import Correlated
+from derivations.language.statements import Mask, Matrix, Mix
 from derivations.limits.elimination.averages import LayerAverage, layer_average
 from derivations.limits.elimination.coefficients import Coefficients
 from derivations.limits.elimination.continuity import at_means
@@ -165,6 +166,7 @@ class _Rule:
         nodes = [n for n in nodes if not any(n is not m and m.has(n) for m in nodes)]
         for node in nodes:
             if node.layer != self.layer or any(self.touches(n) for n in node.body.atoms(LayerAverage)):
+                _require_alike([node], self.expansion)
                 raise NotClosed(
                     f"the average {brief(node)} holds one that fluctuates: at a fixed number of neurons its law has no closed form"
                 )
@@ -262,6 +264,23 @@ class _Rule:
         return expanded(total)
 
 
+def _require_alike(stray: Sequence[LayerAverage], expansion: Expansion) -> None:
+    """Name the matrix whose rows depend on each other, if it is what makes neurons that are not alike."""
+    drawn = {
+        v for node in stray for inner in (node, *node.body.atoms(LayerAverage)) for v in inner.body.atoms(sp.Symbol)
+    }
+    for v in sorted(drawn & expansion.origin.keys(), key=str):
+        statement = expansion.origin[v][0]
+        if not isinstance(statement, Matrix) or not isinstance(law := statement.weights.law, Correlated):
+            continue
+        if law.rows.rows and not law.rows.is_diagonal():
+            name = statement.weights.name
+            raise NotClosed(
+                f"rows of {name} depend on each other (row_covariance), and then polynomials of what it puts out have a mean here, other functions "
+                f"have not: read {name} linearly, as in A(relu(x), row_covariance=...), or give it independent rows, a diagonal row_covariance"
+            )
+
+
 def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expansion) -> NotClosed:
     averages = brief(", ".join(map(str, stray)))
     made = [{expansion.origin[v][0] for v in node.body.free_symbols & expansion.origin.keys()} for node in stray]
@@ -271,6 +290,7 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
             f"with independent entries, no norm behind them and nothing added to their scores; here scores hold {averages}, whose law has no closed "
             "form: give these matrices law='gaussian' without covariances and put norms before them, or take the width and the number of keys to infinity"
         )
+    _require_alike(stray, expansion)
     if any(isinstance(statement, Mix) for own in made for statement in own):
         return NotClosed(
             f"a norm behind a head of attention is an average over the neurons of its values, and with {expansion.sizes[stray[0].layer]} of them it "
@@ -281,7 +301,7 @@ def _not_closed(stray: Sequence[LayerAverage], term: sp.Basic, expansion: Expans
             f"the average {averages} fluctuates at a fixed number of neurons, since some of them are dropped, and the mean of a function of it other than "
             "a whole power has no closed form: drop what is made of the average instead, as in dropout(rms_norm(x)), or take the width to infinity"
         )
-    if all(len(own) > 1 and node.body.is_Mul for node, own in zip(stray, made, strict=True)):
+    if expansion.has_scores and all(len(own) > 1 and node.body.is_Mul for node, own in zip(stray, made, strict=True)):
         return NotClosed(
             f"a function of scores of few keys, {averages}, whose law has no closed form, is known for the softmax alone and for powers: take the "
             "number of keys to infinity by leaving size= and out= out, where scores are Gaussian"

@@ -265,11 +265,35 @@ def test_what_is_printed_has_all_formats(tmp_path):
         (lambda: scalings(ResNet(relu, width=4)).times(0, {epsilon: 1}), "depth must be a positive whole number"),
         (lambda: scalings(ResNet(relu, width=4)).times(3, {}), "a value of epsilon is needed"),
         (lambda: scalings(ResNet(relu, width=4)).times(3, {c: 1}), "unknown size 'c'"),
+        (
+            lambda: scalings(scaled()).times(24, {c: 1}),
+            "^c is a parameter that stays as it is here.* are epsilon, mu_A; scalings.net, small=.c,.. has it",
+        ),
+        (lambda: scalings(scaled()).at({c: 1}), "^c is a parameter that stays as it is here"),
     ],
 )
 def test_refusals(wrong, message):
     with pytest.raises(DerivationError, match=message):
         wrong()
+
+
+def scaled():
+    return Network(lambda x: x + c * A(relu(x)), width=4, parameters=(c,))
+
+
+def test_a_size_is_known_by_its_name_too():
+    found = scalings(scaled(), small=(c,))
+    for key in (c, "c", sp.Symbol("c")):
+        (time,) = found.times(24, {key: 2}).values()
+        assert time == 96
+
+
+def test_where_no_monomial_is_none_is_said_to_be_smaller():
+    linear = scalings(Network(lambda x: A(x), width=sp.oo))
+    assert not linear.exponents.monomials
+    assert "No monomial moves anything" in str(linear)
+    assert "Where every monomial is smaller" not in str(linear)
+    assert "Where every monomial is smaller" in str(scalings(Network(lambda x: A(relu(x)), width=sp.oo)))
 
 
 def test_a_size_must_be_positive_and_named():

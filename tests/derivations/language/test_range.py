@@ -95,6 +95,29 @@ def test_a_norm_behind_another_one_fixes_its_averages_by_itself(name):
     assert not layer.is_projected
 
 
+def sum_of_centred(x):
+    return centred(x) + epsilon * centred(A(x))
+
+
+def said_apart(x):
+    return x - average(x) + epsilon * A(x) - epsilon * average(A(x))
+
+
+def half_centred(x):
+    return centred(x) + epsilon * (A(x) - average(A(x)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "projected"),
+    [(sum_of_centred, False), (said_apart, False), (half_centred, True), (lambda x: centred(x) + epsilon * A(x), True)],
+)
+def test_a_sum_of_centred_parts_fixes_the_mean_by_itself(layer, projected):
+    """Several averages together say that the new one is 0; where they do not, what is added is projected."""
+    found = LayerMoments(Network(layer, width=3).program(), 1)
+    assert found.fixed_powers == {1: 0}
+    assert found.is_projected is projected
+
+
 def test_a_map_that_is_no_projection_is_refused():
     with pytest.raises(DerivationError, match="ε = 0"):
         derive(Network(lambda x: relu(rms_norm(x)) + epsilon * A(x), width=3))

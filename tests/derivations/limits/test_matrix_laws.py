@@ -11,6 +11,7 @@ from derivations import (
     Network,
     NotClosed,
     Weights,
+    average,
     derive,
     dropout,
     epsilon,
@@ -193,3 +194,35 @@ def test_a_symmetric_law_gives_the_mean_of_the_even_part():
             derive(Network(lambda x, f=function: x + epsilon * Weights("A")(f(uniform(x))), width=n))
     with pytest.raises(NotClosed, match="only polynomials are known"):  # odd moments that are not given may not vanish
         derive(Network(lambda x: x + epsilon * Weights("A")(relu(Weights("B", law={4: 2})(x))), width=n))
+
+
+ROWS = {"row_covariance": [[1, sp.Rational(1, 2)], [sp.Rational(1, 2), 1]]}
+
+
+@pytest.mark.parametrize("f", [sp.sin, relu, tanh, sp.exp], ids=str)
+@pytest.mark.parametrize("out", ["alone", "read again"])
+def test_functions_of_rows_that_depend_on_each_other_are_refused_by_that_cause(f, out):
+    B = Weights("B", out=2, **ROWS)
+    with pytest.raises(NotClosed, match=r"^rows of B depend on each other \(row_covariance\)"):
+        derive(
+            Network(
+                lambda x: x + epsilon * (A(f(B(x))) if out == "read again" else f(B(x)) - average(f(B(x)))), width=2
+            )
+        )
+
+
+def test_what_is_advised_for_such_rows_is_derived():
+    x1, x2 = derive(Network(lambda x: x + epsilon * Weights("A", **ROWS)(relu(x)), width=2)).limit.states
+    found = derive(Network(lambda x: x + epsilon * A(Weights("B", out=2, **ROWS)(x) ** 2), width=2)).limit.covariance
+    assert sp.expand(found[0, 0] - 3 * (x1**2 + x2**2) ** 2 / 4) == 0  # E u⁴ = 3 s², whatever the rows' covariance
+    apart = Weights("B", out=2, row_covariance=[[1, 0], [0, 2]])
+    found = derive(Network(lambda x: x + epsilon * A(relu(apart(x))), width=2)).limit.covariance
+    assert sp.expand(found[0, 0] - 3 * (x1**2 + x2**2) / 8) == 0
+
+
+def test_averages_of_two_matrices_are_no_scores():
+    """Scores are between positions; a layer without attention has none, and no keys to take to infinity."""
+    B, C = Weights("B"), Weights("C")
+    with pytest.raises(NotClosed, match=r"^the average <B\*C> over what a matrix puts out fluctuates") as refused:
+        derive(Network(lambda x: x + epsilon * A(x) * sp.sin(average(B(x) * C(x))), width=3))
+    assert "key" not in str(refused.value)

@@ -162,3 +162,25 @@ def test_the_control_without_the_rewriting_is_not_a_number():
     with jax.enable_x64(True):
         assert np.isnan(jax.grad(lambda v: v / (1 + jax.numpy.exp(-v)))(-800.0))
         assert np.isnan(jax.grad(lambda v: jax.numpy.log(jax.numpy.cosh(v)))(800.0))
+
+
+z = sp.Symbol("z", real=True)
+CHOICE = sp.ITE(x > 0, y > 0, z > 0)
+CONDITIONS = {"a choice": CHOICE, "with another": sp.And(CHOICE, x + y < z), "or another": sp.Or(sp.Not(CHOICE), x < y)}
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b is not MPMATH], ids=lambda b: b.name)
+def test_conditions_that_choose_between_conditions(backend, name):
+    """As SymPy folds cases into the conditions of others: truth values, also where numbers leave the range of doubles."""
+    formula = sp.Piecewise((x**2 * y**2 * z**2 + 1, CONDITIONS[name]), (-sp.sqrt(x**2 + y**2), True))
+    found = compile_expression([x, y, z], formula, backend=backend)
+    tiny = 1e-25 if backend is JAX else 1e-200  # whose square underflows
+    points = np.array(
+        [[1, 2, 4], [1, -1, 3], [-1, 2, 3], [-1, 5, -2], [2, 3, 1], [tiny, tiny, 1], [-tiny, 1, -1], [tiny, -1, 1]]
+    )
+    wanted = [float(formula.subs(dict(zip((x, y, z), map(sp.Rational, map(float, p)), strict=True)))) for p in points]
+    assert {np.sign(value) for value in wanted} == {-1, 1}
+    for p, value in zip(points, wanted, strict=True):
+        assert float(found(*p)) == pytest.approx(value, rel=1e-6)
+    assert np.asarray(found(*points.T)) == pytest.approx(wanted, rel=1e-6)

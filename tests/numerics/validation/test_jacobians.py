@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import sympy as sp
 
-from derivations import MLP, Network, ResNet, ShrinkingResNet, Weights, epsilon, relu, rms_norm, silu, symbols, tanh
+from derivations import (
+    MLP,
+    Network,
+    ResNet,
+    ShrinkingResNet,
+    Weights,
+    dropout,
+    epsilon,
+    layer_norm,
+    relu,
+    rms_norm,
+    silu,
+    symbols,
+    tanh,
+)
 from derivations.backward import jacobian
 from numerics import compare, simulate_jacobian, validate
 from numerics.cli import main
@@ -47,6 +61,30 @@ def test_one_neuron_starts_where_it_is():
     assert np.isclose(determinant.variance_rate, slope**2)
     _, squares = derivatives_of(jacobian(RMS), [-2.0, 1.0], 0.5, 10, 4, 1)
     assert np.array_equal(squares.origin, [[2.5, 0.0]])  # the control: a process with the Gram matrix
+
+
+CENTRED = Network(lambda x: x + epsilon * A(dropout(layer_norm(x), sp.Rational(3, 4))), width=4)
+TOKENS = Network(lambda x: x + epsilon * A(relu(B(x))), width=4, positions=2)
+START = np.array([1.5, 0.7, 1.2, 0.4])
+
+
+def test_determinants_start_at_the_gram_matrix_that_their_process_follows():
+    # of centred states the mean square of the whole ones stood there, and one number for all positions
+    _, found = derivatives_of(jacobian(CENTRED), START, 0.5, 10, 4, 1)
+    assert np.allclose(found.origin, [[np.var(START), 0.0]])
+    assert not np.isclose(np.var(START), np.mean(START**2))  # the control
+    pair = np.stack([START, START[::-1] - 1], axis=1)
+    _, found = derivatives_of(jacobian(TOKENS), pair, 0.5, 10, 4, 1)
+    assert [str(s) for s in found.limit.states] == ["V_11", "V_12", "V_22", "Lambda"]
+    second = pair.T @ pair / 4
+    assert np.allclose(found.origin, [[second[0, 0], second[0, 1], second[1, 1], 0.0]])
+
+
+@pytest.mark.slow
+def test_determinants_beside_centred_neurons_agree_with_networks():
+    row = validate(jacobian(CENTRED), x0=START, t=0.25, samples=6000, depth=16, seed=1).rows[-1]
+    assert row.claim.startswith("log|det J|")
+    assert row.test.p_value > 1e-4 > row.control.p_value
 
 
 @pytest.mark.slow
