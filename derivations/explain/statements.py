@@ -116,6 +116,15 @@ class ShownMoments:
         return (*(() if self.layer.program.neurons.size == 1 else ("i",)), sp.Integer(c + 1))
 
     @property
+    def _dropped(self) -> tuple[str, ...]:
+        """What is to be known where shares are dropped."""
+        if not any(head.thinned for head in self._heads):
+            return ()
+        return (
+            "Shares that are dropped at random are taken in the mean; of a row with itself, S has its diagonal divided by what is kept. ",
+        )
+
+    @property
     def _heads(self) -> list[AttentionDraw]:
         return [random for random in self.layer.expansion.random if isinstance(random, AttentionDraw)]
 
@@ -186,6 +195,7 @@ class ShownMoments:
                         " is the form ",
                         _FORM,
                         " in them, with S the covariance of its values. ",
+                        *self._dropped,
                     )
                     if self._heads
                     else ()

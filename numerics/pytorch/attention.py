@@ -14,6 +14,7 @@ from derivations.language.nodes import Average, PositionMatrix, average
 from derivations.special import ExpertGate
 from numerics.pytorch.draws import Tensors, array
 from numerics.pytorch.moving import head_by_head
+from numerics.pytorch.pairs import pairs_dropped
 from numerics.pytorch.reader import MOST_FEW, Reader, Rule
 from numerics.pytorch.shapes import repeated_in_place, transposed
 from numerics.pytorch.turning import as_rotary
@@ -192,10 +193,10 @@ def scaled_attention(
     is_causal: bool = False,
     scale: Any = None,
     enable_gqa: bool = False,
+    *,
+    dropped: str = "d",
 ) -> Value:
-    """``F.scaled_dot_product_attention``."""
-    if dropout_p:
-        raise ValueError(DROPPED)
+    """``F.scaled_dot_product_attention``; factors of shares that are dropped are called as ``dropped`` says."""
     queries = reader.value(query, "queries")
     if enable_gqa:
         shared = int(reader.size_of(queries, len(queries.axes) - 3)) // int(
@@ -206,10 +207,7 @@ def scaled_attention(
     scores = multiplied_as_matrices(reader, query, transposed(reader, key, -2, -1))
     factor = 1 / sp.sqrt(size) if scale is None else number(scale)
     scores = masked(reader, scores.map(lambda e: factor * e), attn_mask, is_causal)
-    return multiplied_as_matrices(reader, shares(reader, scores), value)
-
-
-DROPPED = "drops attention weights pair by pair, which has no rule; call eval(), or set its dropout to 0"
+    return multiplied_as_matrices(reader, pairs_dropped(reader, shares(reader, scores), dropout_p, dropped), value)
 
 
 def masked(reader: Reader, scores: Value, mask: Any, is_causal: bool) -> Value:
@@ -264,8 +262,6 @@ def multihead(
     is_causal: bool = False,
 ) -> tuple[Value, None]:
     """``nn.MultiheadAttention``: packed or separate projections, heads, masks."""
-    if module.training and module.dropout > 0:
-        reader.refuse(name, DROPPED)
     if module.bias_k is not None or module.add_zero_attn:
         reader.refuse(name, "adds a position of its own (add_bias_kv, add_zero_attn), which has no rule")
     attn_mask = _with_padding(reader, name, attn_mask, key_padding_mask)
@@ -279,13 +275,17 @@ def multihead(
                 Misfit,
             )
     projected = _projections(reader, name, module, arguments)
-    per_head = module.embed_dim // module.num_heads
+    per_head, p = module.embed_dim // module.num_heads, module.dropout if module.training else 0.0
     heads = []
     split = [reader.split(x, [per_head] * module.num_heads) if module.num_heads > 1 else (x,) for x in projected]
     for q, k, v in zip(*split, strict=True):
         one, two, three = (replace(x, axes=(HERE, NEURONS)) for x in (q, k, v))
         mask = attn_mask if is_tensor(attn_mask) and "bool" not in str(attn_mask.dtype) else _turned(attn_mask)
-        heads.append(scaled_attention(reader, one, two, three, mask, 0.0, is_causal and attn_mask is None))
+        heads.append(
+            scaled_attention(
+                reader, one, two, three, mask, p, is_causal and attn_mask is None, dropped=below(name, "dropout")
+            )
+        )
     size = per_head * module.num_heads
     joined = heads[0].each(lambda _: tuple(Part(h.expr, per_head) for h in heads), axes=expected)
     assert reader.size_of(joined, expected.index(NEURONS)) == size

@@ -9,7 +9,7 @@ from typing import Any
 import sympy as sp
 
 from derivations import drop_branch, dropout
-from numerics.pytorch.attention import DROPPED
+from numerics.pytorch.pairs import pairs_dropped
 from numerics.pytorch.reader import Reader, Rule
 from numerics.pytorch.values import THERE, Part, Value, number
 
@@ -20,7 +20,7 @@ def dropped(reader: Reader, name: str, module: Any, x: Any) -> Value:
     if not module.training or module.p == 0:
         return value
     if THERE in value.axes:
-        reader.refuse(name, DROPPED)
+        return pairs_dropped(reader, value, module.p, name)
     return _with_factors(reader, value, module.p, name)
 
 
@@ -79,7 +79,7 @@ def dropped_function(reader: Reader, x: Any, p: float = 0.5, training: bool = Tr
     if not training or p == 0:
         return value
     if THERE in value.axes:
-        raise ValueError(DROPPED)
+        return pairs_dropped(reader, value, p, "d")
     return _with_factors(reader, value, p, "d_1")
 
 

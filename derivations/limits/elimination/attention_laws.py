@@ -83,6 +83,11 @@ class AttentionLaw(Law):
         constant, function = term.as_independent(*self.variables, as_Add=False)
         if function == 1 or function in self.means:
             return constant * self.means.get(function, sp.S.One)
+        if self.draw.thinned != 0:
+            raise NotClosed(
+                "what a head of attention puts out whose shares are dropped enters in another way than by its mean and covariance, and the mean of that "
+                "has no rule; apply a matrix to what the head puts out, and no function, or leave the dropout of shares out"
+            )
         pairs = {symbol: pair for pair, symbol in self.draw.forms.items() if function.has(symbol)}
         rows = sorted({a for pair in pairs.values() for a in pair}, reverse=True)
         one, two = (*rows, *rows)[:2] if rows else (0, 0)
@@ -138,6 +143,8 @@ class AttentionLaw(Law):
                 return self._moving(a, c, (values, queries, keys), means)
             shift = means[0]
             form = {1: shift * sp.ones(1, shift.rows), 2: values, 3: shift * shift.T}[len(place)]
+            if len(place) > 1 and a == c:
+                form = self._thinned(form)
             return softmax_mean(a, c, form, *law, *means[1:], **turns)
 
         if not self.draw.settled:
@@ -145,6 +152,10 @@ class AttentionLaw(Law):
         name = f"E{'.'.join(str(k + 1) for k in place[:2])}"
         shape = self.shapes[place[-1]] if len(place) == _OF_FUNCTIONS else None
         return self.draw.known.setdefault((place[:3], shape, order), HeldMean.of(name, mean))
+
+    def _thinned(self, form: sp.ImmutableMatrix) -> sp.ImmutableMatrix:
+        """Of one row with itself, in the mean over what is dropped: factors of one pair of positions are met twice."""
+        return form + self.draw.thinned * sp.diag(*form.diagonal()) if self.draw.thinned != 0 else form
 
     def _moving(
         self, a: int, c: int, tables: tuple[sp.ImmutableMatrix, ...], means: list[sp.ImmutableMatrix]
@@ -159,6 +170,7 @@ class AttentionLaw(Law):
         whole = [t + shift[:m, :] * shift[:m, :].T for t, shift in zip((values, queries, keys), means, strict=True)]
         law, shifts = (mask, self.draw.neurons), [shift[:m, :] for shift in means[1:]]
         rows, angles = (a - m, c - m), self.draw.angles
+        own_values, moved_values = (self._thinned(t) if a == c else t for t in (whole[0], moved[0]))
 
         def slopes(by: sp.ImmutableMatrix) -> sp.Expr:
             """How scores move that have this table of their keys."""
@@ -166,9 +178,9 @@ class AttentionLaw(Law):
             table = sp.ImmutableMatrix(
                 *by.shape, lambda b, d: by[b, d] * turned(angles, *(k % p for k in (rows[0], b, rows[1], d)))
             )
-            return softmax_mean(*rows, whole[0], whole[1], whole[2], *law, moved=table, angles=angles)
+            return softmax_mean(*rows, own_values, whole[1], whole[2], *law, moved=table, angles=angles)
 
-        own = softmax_mean(*rows, moved[0], queries, keys, *law, shifts[0], shifts[1], angles=angles)
+        own = softmax_mean(*rows, moved_values, queries, keys, *law, shifts[0], shifts[1], angles=angles)
         return own + moved[1][rows] * slopes(whole[2]) + whole[1][rows] * slopes(moved[2])
 
     def _matrices(self, order: int) -> tuple[sp.ImmutableMatrix, ...]:

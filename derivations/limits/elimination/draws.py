@@ -179,6 +179,8 @@ class AttentionDraw:
     beside : frozenset of Symbol
         What was drawn before, where it may depend on this head's shares otherwise than by what it reads: by heads that share its keys or values,
         where these are finitely many.
+    thinned : Expr
+        The variance over the squared mean of the factors that drop shares, one for each pair of positions; 0 without any.
     """
 
     forms: dict[tuple[int, int], sp.Symbol]
@@ -195,6 +197,7 @@ class AttentionDraw:
     settled: bool
     inputs: int
     beside: frozenset[sp.Symbol] = frozenset()
+    thinned: sp.Expr = sp.S.Zero
     layer: None = None
     known: dict[object, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -205,7 +208,7 @@ class AttentionDraw:
 
     def is_like(self, other: AttentionDraw) -> bool:
         """Whether two heads have the same law."""
-        words = "means", "factor", "power", "mask", "angles", "neurons"
+        words = "means", "factor", "power", "mask", "angles", "neurons", "thinned"
         return all(getattr(self, word) == getattr(other, word) for word in words) and all(
             one[pair] == two[pair]
             for one, two in ((self.values, other.values), (self.queries, other.queries), (self.keys, other.keys))

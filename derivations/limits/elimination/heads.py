@@ -16,7 +16,8 @@ from typing import Any
 import sympy as sp
 
 from derivations.affine import is_affine
-from derivations.language.statements import Between, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
+from derivations.language.statements import Between, Mask, Matrix, Mean, Mix, Program, Shares, Statement, read_symbols
+from derivations.limits.elimination.dropped_shares import dropped_shares, numbers
 from derivations.symbols import step
 
 
@@ -41,6 +42,10 @@ class Head:
         The averages over the neurons of queries, and of keys, that these hold; of other heads too, where one norm is over all.
     normed : tuple of two tuples of Matrix
         What these averages are over.
+    coins : tuple of Mask
+        The factors that drop shares, one for each pair of positions.
+    thinned : Expr
+        The variance of such a factor over its squared mean; 0 where no share is dropped.
     """
 
     queries: Matrix
@@ -54,6 +59,8 @@ class Head:
     sides: tuple[sp.Expr, sp.Expr]
     norms: tuple[tuple[Mean, ...], tuple[Mean, ...]]
     normed: tuple[tuple[Matrix, ...], tuple[Matrix, ...]]
+    coins: tuple[Mask, ...] = ()
+    thinned: sp.Expr = sp.S.Zero
 
     @property
     def is_plain(self) -> bool:
@@ -63,7 +70,7 @@ class Head:
     @property
     def inside(self) -> tuple[Statement, ...]:
         """The statements that no other one reads."""
-        return (*self.matrices, *self.norms[0], *self.norms[1], self.scores, self.shares)
+        return (*self.matrices, *self.norms[0], *self.norms[1], self.scores, self.shares, *self.coins)
 
     def slope(self, side: int, variances: Mapping[sp.Symbol, sp.Expr]) -> sp.Expr:
         """By what queries (0) or keys (1) are multiplied, where infinitely many centred neurons make averages numbers.
@@ -112,10 +119,13 @@ def _heads(program: Program) -> Iterator[Head]:
         )
 
     found = []
-    for mix in (s for s in program.statements if isinstance(s, Mix) and s.body.is_Mul and len(s.body.args) == 2):
+    for mix in (s for s in program.statements if isinstance(s, Mix) and s.body.is_Mul):
         shares = next((made[s] for s in mix.body.args if isinstance(made.get(s), Shares)), None)
-        value = next((made.get(others[s]) for s in mix.body.args if s in others), None)
+        value, symbol = next(((made.get(others[s]), s) for s in mix.body.args if s in others), (None, None))
         if not isinstance(shares, Shares) or not isinstance(value, Matrix) or not plain(value):
+            continue
+        dropped = dropped_shares(mix.body / (shares.symbol * symbol), made, program.positions)
+        if dropped is None or any(readers.get(coin.symbol) != [mix] for coin in dropped[0]):
             continue
         factor, symbol = shares.body.as_independent(*made, *others, as_Add=False)
         scores = made.get(symbol)
@@ -141,10 +151,10 @@ def _heads(program: Program) -> Iterator[Head]:
             continue
         if not {*asked, scores}.issuperset(readers.get(query.symbol, ())):
             continue
-        mask = _numbers(shares.mask, made, program.positions)
+        mask = numbers(shares.mask, made, program.positions)
         if mask is not None:
             norms, normed = (asked, held), (tuple(queries), tuple(keys))
-            found.append(Head(query, key, value, scores, shares, mix, factor, mask, sides, norms, normed))
+            found.append(Head(query, key, value, scores, shares, mix, factor, mask, sides, norms, normed, *dropped))
     while found and (others_read := [head for head in found if not _stands_apart(head, found, readers, plain)]):
         found = [head for head in found if head not in others_read]
     yield from found
@@ -208,15 +218,3 @@ def _stands_apart(
             if isinstance(m, Matrix)
         )
     )
-
-
-def _numbers(mask: sp.Expr, made: dict[sp.Symbol, Statement], p: int) -> sp.ImmutableMatrix | None:
-    """A mask that is made of given numbers."""
-    tables = [made.get(s) for s in sorted(mask.free_symbols, key=sp.default_sort_key)]
-    if not all(isinstance(table, Between) for table in tables):
-        return None
-
-    def entry(a: int, b: int) -> sp.Expr:
-        return mask.xreplace({t.symbol: t.matrix.entry(a, b) for t in tables if isinstance(t, Between)})
-
-    return sp.ImmutableMatrix(p, p, entry)

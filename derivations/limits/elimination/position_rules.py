@@ -81,6 +81,7 @@ def _head(e: Expander, head: Head) -> None:
             settled,
             e.inputs,
             frozenset(drawn) if sharing and neurons != sp.oo else frozenset(),
+            head.thinned,
         ),
         Draw(tuple(fresh), given, e.drawn_in(layer)),
     ]

@@ -69,7 +69,6 @@ ATTENTION = {"attn": nn.MultiheadAttention(4, 2, batch_first=True)}
             r"1 \(BatchNorm1d\) divides .* in training mode",
         ),
         (nn.MultiheadAttention(4, 2), {}, "mixes positions, so give their number, positions="),
-        (nn.Sequential(nn.TransformerEncoderLayer(4, 2)), {"positions": 2}, r"0.self_attn \(Multi.* drops attention"),
         (nn.MultiheadAttention(4, 2, add_zero_attn=True), {"positions": 2}, "adds a position of its own"),
         (twice(encoder(True, True)), {"positions": 2}, r"0.self_attn.in_proj .* tied over depth"),
         (

@@ -74,11 +74,6 @@ OVER_POSITIONS = {
     "an input of the batch": (lambda s, x: x + s.a(x[0]), "indexed along the batch; networks treat inputs one by one"),
     "a mean over the batch": (lambda s, x: x - x.mean(0, keepdim=True), "mean goes over the batch, while networks treat inputs"),
     "scores over several parts": (lambda s, x: x + s.a(torch.softmax(scores(s, x), -1) @ s.d(x)), "cut queries and keys"),
-    "weights that are dropped": (lambda s, x: x + attend(s, x, dropout_p=0.1), "drops attention weights pair by pair"),
-    "shares that are dropped": (
-        lambda s, x: x + F.dropout(torch.softmax(s.b(x) @ s.c(x).transpose(-1, -2), -1)) @ s.d(x),
-        "drops attention weights pair by pair",
-    ),
     "a mask of the state": (lambda s, x: x + attend(s, x, attn_mask=s.mask(x)), "the mask is computed from the state"),
     "a mask of too many positions": (lambda s, x: x + s.a(torch.ones(4, 4) @ s.b(x)), "mixes 3 positions"),
     "a mask of 0": (lambda s, x: x + s.a(s.b(x).masked_fill(s.some, 0.0)), "masked_fill is known on scores"),
