@@ -9,6 +9,7 @@ import sympy as sp
 
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, require, shown, unknown
+from derivations.language.elsewhere import KINDS_ELSEWHERE
 from derivations.language.nodes import (
     Applied,
     Node,
@@ -250,6 +251,8 @@ def attention(
     V**3
     """
     if kind not in KINDS:
+        if instead := KINDS_ELSEWHERE.get(str(kind)):
+            raise DerivationError(f"{kind!r} is no kind of attention; {instead}")
         raise DerivationError(unknown("kind of attention", kind, KINDS))
     queries, keys, values = map(exact_decimals, (queries, keys, values))
     for name, body in (("queries", queries), ("keys", keys), ("values", values)):

@@ -16,7 +16,7 @@ from derivations.activations.text import COMPARISONS, OPERATORS, parse_activatio
 from derivations.activations.words import IMPOSSIBLE, MODULES, WORDS, find, key, spellings
 from derivations.decimals import exact_decimals
 from derivations.errors import DerivationError, UnsafeExpression, shown, unknown
-from derivations.language.elsewhere import ELSEWHERE
+from derivations.language.elsewhere import ELSEWHERE, OPTIONS_ELSEWHERE
 from derivations.language.nodes import Node, average, normalised_sum
 from derivations.language.positions import (
     PLACES,
@@ -283,6 +283,8 @@ class _Builder(ast.NodeVisitor):
 
     def _arguments(self, name: str, nodes: list[ast.expr]) -> list[Any]:
         """Bodies, then what a word may be given besides; numbers for pairs of positions may be a function of the two places."""
+        if key(name) == key(mixed.__name__) and isinstance(nodes[0], ast.Name) and _MATRIX.fullmatch(nodes[0].id):
+            _refuse(f"{nodes[0].id} would be a random matrix over positions", ELSEWHERE[key("token_mixing")])
         needed = len(_needed(_WORDS[key(name)])) if key(name) in _WORDS else len(nodes)
         outer = self.symbols
         if key(name) in _OF_PLACES:
@@ -333,6 +335,8 @@ class _Builder(ast.NodeVisitor):
         arguments = [*arguments, *(bodies[option] for option in needed if option in bodies)]
         options = {option: value for option, value in options.items() if option not in bodies}
         if wrong := next((option for option in options if option not in known), None):
+            if "attention" in name and (instead := OPTIONS_ELSEWHERE.get(key(wrong))):
+                _refuse(f"{wrong!r} is no option of {name}", instead)
             raise UnsafeExpression(unknown(f"option of {name}", wrong, known))
         if len(arguments) != len(needed):
             _refuse(

@@ -19,9 +19,10 @@ from derivations.language import (
     rotary,
     softmax,
 )
-from derivations.language.elsewhere import _SAID
+from derivations.language.elsewhere import _KINDS, _OPTIONS, _SAID
 from derivations.language.text import parse_layer
 from derivations.symbols import state as x
+from numerics.compile import compile_expression
 
 A, V = Weights("A"), Weights("V")
 Q, K = Weights("Q", out=64), Weights("K", out=64)
@@ -98,18 +99,22 @@ def test_scores_of_scale_one_over_the_width_vanish_and_of_its_root_stay():
         (lambda: parse_layer("x + eps*A(x)*here"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("mixed(here, here*x)"), UnsafeExpression, "unknown symbol 'here'"),
         (lambda: parse_layer("where(x == 1, x, 0)"), UnsafeExpression, "compares at single points"),
+        (lambda: parse_layer("mixed(M, x)"), UnsafeExpression, "M would be a random matrix over positions; write mixed"),
         (lambda: parse_layer("dropout(x)"), UnsafeExpression, "is given 1 argument; write dropout"),
         (lambda: parse_layer("softmax(x, causal, mask=causal)"), UnsafeExpression, "is given 2 arguments; write softmax"),
     ],
     ids=["queries without a matrix", "no real scale", "a truth value", "a word", "a drawn matrix", "the same in text", "an option twice",
-         "a place elsewhere", "a place in the body", "a single point", "too few", "a mask twice"],
+         "a place elsewhere", "a place in the body", "a single point", "a matrix over positions", "too few", "a mask twice"],
 )  # fmt: skip
 def test_what_is_refused(body, error, words):
     with pytest.raises(error, match=words):
         body()
 
 
-@pytest.mark.parametrize("word", ["GroupNorm", "batch_norm", "top_k", "mean", "std", "l2_norm", "mixer", "drop_path"])
+@pytest.mark.parametrize(
+    "word",
+    ["GroupNorm", "batch_norm", "top_k", "mean", "std", "l2_norm", "mixer", "drop_path", "alibi", "rope", "re_zero"],
+)
 def test_words_of_other_libraries_say_what_to_write(word):
     with pytest.raises(UnsafeExpression, match=f"'{word}' is no word of a layer; "):
         parse_layer(f"x + eps*A({word}(x))")
@@ -120,9 +125,53 @@ def test_a_word_that_nothing_is_like_may_be_a_matrix():
         parse_layer("x + eps*zz(x)")
 
 
-@pytest.mark.parametrize("formula", sorted({formula for formula, _ in _SAID.values()}))
+@pytest.mark.parametrize(
+    "formula", sorted({*(formula for formula, _ in _SAID.values()), *_OPTIONS.values(), *_KINDS.values()})
+)
 def test_what_is_to_be_written_can_be_read(formula):
     assert isinstance(parse_layer(formula), sp.Expr)
+
+
+@pytest.mark.parametrize("option", sorted(_OPTIONS))
+def test_options_of_attention_in_other_libraries_say_what_to_write(option):
+    with pytest.raises(UnsafeExpression, match=f"'{option}' is no option of attention; write "):
+        parse_layer(f"x + eps*attention(Q(x), K(x), V(x), {option}=2)")
+    with pytest.raises(UnsafeExpression, match="unknown option of attention 'depth'"):
+        parse_layer("x + eps*attention(Q(x), K(x), V(x), depth=2)")
+
+
+def shares(scores: np.ndarray) -> np.ndarray:
+    grown = np.exp(scores)
+    return grown / grown.sum(-1, keepdims=True)
+
+
+BY_PARTS = {
+    "relu": (_KINDS["relu"], lambda y: np.maximum(y, 0) / 2),
+    "sigmoid": (_KINDS["sigmoid"], lambda y: 1 / (1 + np.exp(-y)) / 2),
+    "alibi": (_OPTIONS["alibi"], lambda y: shares(y - np.array([[0, 0.5], [0.5, 0]]))),
+    "softcap": (_OPTIONS["softcap"], lambda y: shares(50 * np.tanh(y / 50))),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "softcap")) for name in BY_PARTS]
+)
+def test_what_is_to_be_written_for_attention_has_the_limit_of_drawn_scores(name):
+    """At infinitely many keys scores are Gaussian with the covariance K_αγ K_βδ, and values with the covariance K."""
+    formula, weights = BY_PARTS[name]
+    if name in _KINDS:
+        with pytest.raises(DerivationError, match=f"'{name}' is no kind of attention; write over_positions"):
+            parse_layer(f"x + eps*attention(Q(x), K(x), V(x), kind={name})")
+    flow = derive(Network(f"x + eps*({formula})", width=sp.oo, positions=2)).limit
+    gram = np.array([[1.0, 0.3], [0.3, 1.5]])
+    derived = compile_expression(list(flow.states), tuple(flow.drift))(gram[0, 0], gram[0, 1], gram[1, 1])
+    root = np.linalg.cholesky(gram)
+    drawn = root @ np.random.default_rng(1).standard_normal((400_000, 2, 2)) @ root.T
+    moved = np.einsum("sab,bd,scd->sac", weights(drawn), gram, weights(drawn))
+    error = moved.std(0) / np.sqrt(len(moved))
+    for value, (a, b) in zip(derived, ((0, 0), (0, 1), (1, 1)), strict=True):
+        assert abs(float(value) - moved.mean(0)[a, b]) < 4.5 * error[a, b]
+        assert abs(1.1 * float(value) - moved.mean(0)[a, b]) > 6 * error[a, b]
 
 
 def test_groups_of_a_norm_are_alike_at_infinite_width():
