@@ -116,14 +116,14 @@ def range_of(layer: LayerMoments, states: Sequence[sp.Symbol]) -> sp.Set:
 
 
 def _in_lowest_terms(entry: sp.Expr) -> sp.Expr:
-    """What has no denominator outside of means is: SymPy would take it apart and put it together again."""
-    walk = sp.preorder_traversal(entry)
+    """Sums with denominators outside of means, if these are polynomials: others, as of SiLU, would be multiplied out over all neurons."""
+    walk, below = sp.preorder_traversal(entry), list[sp.Expr]()
     for part in walk:
         if isinstance(part, Binding):
             walk.skip()
         elif part.is_Pow and not part.exp.is_nonnegative:
-            return sp.cancel(entry)
-    return entry
+            below.append(part.base)
+    return sp.cancel(entry) if below and not any(base.has(sp.Function) for base in below) else entry
 
 
 def patterns(layer: LayerMoments, coordinates: int) -> Sequence[tuple[int, ...]]:
