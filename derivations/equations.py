@@ -26,6 +26,8 @@ DT = DifferentialOf(time)
 DB = DifferentialOf(indexed("B", (time,)))
 #: Lines up to which an equation is shown as a whole.
 MOST = 12
+#: What an equation without states says, as where a norm of one input is fixed by every layer.
+NOTHING_MOVES = (equation(Word("states that move"), Word("none"), ":"),)
 _LONG = 200  # operations of a variance that is not factored any more
 
 

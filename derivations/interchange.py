@@ -31,7 +31,7 @@ _HOMES = (
 )
 #: SymPy's classes that a limit may hold besides functions of numbers.
 _SHAPES = """Add Mul Pow Symbol Dummy Integer Rational Float Tuple Lambda Piecewise ExprCondPair Equality Unequality StrictLessThan LessThan
-StrictGreaterThan GreaterThan And Or Not Contains Interval FiniteSet Union Intersection Complement ProductSet ConditionSet Sum Integral
+StrictGreaterThan GreaterThan And Or Not ITE Contains Interval FiniteSet Union Intersection Complement ProductSet ConditionSet Sum Integral
 ImmutableDenseMatrix ImmutableSparseMatrix MutableDenseMatrix"""
 _FUNCTIONS = """exp log sin cos tan cot sec csc sinh cosh tanh coth sech csch asin acos atan acot asec acsc asinh acosh atanh acoth asech acsch
 atan2 erf erfc erfi erfinv erfcinv Abs sign Min Max Heaviside floor ceiling gamma loggamma polygamma besseli besselk besselj bessely hyper LambertW"""

@@ -50,6 +50,16 @@ def describe_value(app, what, name, obj, options, lines):
         lines[:] = [VALUES[name], ""]
 
 
+def make_accessible(app, pagename, templatename, context, doctree):
+    """Blocks that scroll sideways can be reached by keyboard, and the headings of the list of pages say their level."""
+    if "body" in context:
+        context["body"] = context["body"].replace("<pre>", '<pre tabindex="0">')
+    if "furo_navigation_tree" in context:
+        tree = context["furo_navigation_tree"]
+        context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app):
-    """Join in where Sphinx reads docstrings."""
+    """Join in where Sphinx reads docstrings, and after the theme has made a page's parts."""
     app.connect("autodoc-process-docstring", describe_value, priority=900)
+    app.connect("html-page-context", make_accessible, priority=900)

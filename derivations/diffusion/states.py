@@ -13,6 +13,7 @@ from derivations.diffusion.equation import Equation, coefficients, matrix_of, sy
 from derivations.entries import CovarianceField, LazyCovariance, entry_of
 from derivations.equations import (
     MOST,
+    NOTHING_MOVES,
     bracket_line,
     flow_lines,
     mean_line,
@@ -63,6 +64,8 @@ class Flow(Equation):
     @property
     def lines(self) -> tuple[Line, ...]:
         """The velocity of each state."""
+        if not self.states:
+            return NOTHING_MOVES
         return shortened(flow_lines(self.states[: MOST + 1], self.drift[: MOST + 1], self.time), len(self.states))
 
     @property
@@ -179,6 +182,8 @@ class Diffusion(Equation):
     def lines(self) -> tuple[Line, ...]:
         """The equation of one state by its noise, of several by their means and quadratic variations, of many those that say the others."""
         states = self.states
+        if not states:
+            return NOTHING_MOVES
         if len(states) == 1:
             noise = (
                 shown_root(self.entry(0, 0), states[0]) if self.sigma is None or self.sigma.cols > 1 else self.sigma[0]

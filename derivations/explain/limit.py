@@ -171,12 +171,16 @@ def width_steps(flow: KernelFlow, generic: KernelFlow | None) -> list[Step]:
         else ("At infinite width the neurons of a layer are independent, Gaussian and centred, with covariance ", letter("K"),
               " over the inputs. One layer adds")
     )  # fmt: skip
+    if not flow.states:
+        gaussian = (*gaussian[:-1], str(gaussian[-1]).replace("One layer adds", "Every layer fixes it:"))
     because = (
         "The mean over the neurons becomes an expectation, by the law of large numbers. The weights are independent of the state that "
         "they are added to."
     )
     named, shares = with_named_shares(flow_lines(flow.states, flow.drift, flow.time))
     first, (lines, alike) = "Limit of infinite width", _one_of_each_kind(flow, named, "K")
+    for entry, value in flow.fixed[:1]:  # all inputs have the same norm
+        lines = (*lines, equation(entry if len(flow.fixed) == 1 else indexed("K", ("alpha", "alpha")), value))
     if generic is None:
         return [result(first, (*gaussian, *alike), lines, (because, *shares))]
     closed = "Gaussian expectations are in closed form where a rule applies."

@@ -95,6 +95,8 @@ def gram_limit(program: Program, inputs: int = 1, directions: int = 0) -> GramLi
     try:
         return _closed_gram(neurons, size, centred=False)
     except NotClosed as plain:
+        if program.neurons.size == 1:  # which less its mean is 0
+            raise
         try:
             return _closed_gram(neurons, size, centred=True)
         except NotClosed:

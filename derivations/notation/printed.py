@@ -91,9 +91,9 @@ class Printed(Legible, ABC):
         lines = tuple(line for step in self.steps for line in step.lines if step.is_result)
         return latex.display(lines) if lines else ""
 
-    def _repr_latex_(self) -> str:
-        """The results, for notebooks."""
-        return self._results()
+    def _repr_latex_(self) -> str | None:
+        """The results, for notebooks; where they are said in words alone, there is HTML."""
+        return self._results() or None
 
     def _repr_html_(self) -> str:
         """The title, the results, and the steps behind a click, for notebooks, which set LaTeX between dollars."""

@@ -14,6 +14,9 @@ from derivations.binding import bound_symbol
 from numerics.backends.kinks import Where
 from numerics.backends.variables import variables
 
+#: Where a root and a correlation are compared.
+_POINTS = (sp.Rational(7, 5), sp.Rational(23, 9))
+
 
 def correlation_angles(expr: sp.Expr) -> sp.Expr:
     r"""Write the angle of a correlation and roots of its determinant by one root, whose rounding then cancels between them.
@@ -52,7 +55,13 @@ def _by_one_root(angles: list[sp.Expr], expr: sp.Expr) -> tuple[dict[sp.Expr, sp
     halves = [p for p in expr.atoms(sp.Pow) if p.exp.is_Rational and p.exp.q == 2 and p.base.is_Add]
     roots = {p: found for p in halves if not p.has(sp.asin) and (found := _rooted(p, known)) is not None}
     cancel = {determinant for determinant, _ in roots.values()} | {d for d in known if _can_vanish(d)}
-    return {a: _by_root(a, found, cancel) for a, found in read.items()}, {p: root for p, (_, root) in roots.items()}
+    floored = {
+        p: _floored(p.base) ** p.exp
+        for p in halves
+        if p not in roots and any(_is_complement(p.base, angle.args[0]) for angle in angles)
+    }
+    turned = {p: root for p, (_, root) in roots.items()}
+    return {a: _by_root(a, found, cancel) for a, found in read.items()}, turned | floored
 
 
 def _by_root(angle: sp.Expr, found: tuple[sp.Expr, sp.Expr, sp.Expr] | None, cancel: set[sp.Expr]) -> sp.Expr:
@@ -119,13 +128,29 @@ def _floored(determinant: sp.Expr) -> sp.Expr:
 
 @lru_cache(maxsize=4096)  # the entries of a covariance share their angles
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
-    """A covariance, the determinant and the product of the variances, if these are under roots."""
+    """A covariance, the determinant and the product of the variances, if these are under roots, or one variance of both."""
     above, below = correlation.as_numer_denom()
-    if not below.has(sp.Pow, sp.Abs) or below.is_polynomial():
+    if below.is_number:
         return None
     content, above = above.as_content_primitive()
     product = below**2 / content**2
     return (above, product - above**2, product) if product.is_polynomial(*product.free_symbols) else None
+
+
+@lru_cache(maxsize=4096)
+def _is_complement(base: sp.Expr, correlation: sp.Expr) -> bool:
+    """Whether it is a multiple of one less the square, asked at two points: such a sum is 0 or more, however it is rounded."""
+    symbols = sorted(base.free_symbols, key=sp.default_sort_key)
+    if not symbols or base.free_symbols != correlation.free_symbols:
+        return False
+    ratios = []
+    for first in _POINTS:
+        at = {x: first + sp.Rational(k, 97) for k, x in enumerate(symbols)}
+        ratio = (base.xreplace(at) / (1 - correlation.xreplace(at) ** 2)).evalf(30, chop=True)
+        if not (ratio.is_Float and ratio.is_finite):
+            return False
+        ratios.append(ratio)
+    return bool(abs(ratios[0] - ratios[1]) < 1e-20 * abs(ratios[0]))
 
 
 def _can_vanish(determinant: sp.Expr) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from numerics.pytorch.values import Value
+from numerics.pytorch.values import Value, is_tensor
 
 #: Operators that write into their first argument.
 _WRITING = frozenset({"iadd", "isub", "imul", "itruediv", "ipow", "imatmul", "ifloordiv", "imod"})
@@ -65,7 +65,7 @@ def written(node: Any, block: Any) -> Any:
     return node.args[0] if writes(word_of(node), node.kwargs) and hasattr(node.args[0], "op") else None
 
 
-def _storage(node: Any, block: Any) -> Any:
+def storage(node: Any, block: Any) -> Any:
     """The first node that has the numbers that a node has."""
     while True:
         target = written(node, block)
@@ -98,12 +98,12 @@ def require_no_stale_names(nodes: list[Any], block: Any, seen: Mapping[Any, Any]
     """
     for place, node in enumerate(nodes):
         target = written(node, block)
-        if target is None or not isinstance(seen.get(node), Value):
+        if target is None or not (isinstance(seen.get(node), Value) or is_tensor(seen.get(node))):
             continue
-        own, before = _storage(target, block), set(nodes[:place])
+        own, before = storage(target, block), set(nodes[:place])
         for later in nodes[place + 1 :]:
             for read in _read_by(later):
-                if read in before and read is not target and _storage(read, block) is own:
+                if read in before and read is not target and storage(read, block) is own:
                     raise ValueError(
                         f"{word_of(node)} changes a tensor in place ({node.name} in the traced graph), which {word_of(later)} then reads under "
                         "another name; write it without the change in place"

@@ -15,7 +15,7 @@ import numpy as np
 import sympy as sp
 
 from derivations.errors import unknown
-from numerics.pytorch.aliases import require_no_stale_names, word_of, writes, written
+from numerics.pytorch.aliases import require_no_stale_names, storage, word_of, writes, written
 from numerics.pytorch.draws import with_kind
 from numerics.pytorch.gradients import own_gradients_said
 from numerics.pytorch.guards import unwrapped
@@ -83,7 +83,7 @@ class Graph:
         if node not in self.seen:
             self.seen[node] = self._read(node)
             target = written(node, self.block)
-            if target is not None and isinstance(self.seen[node], Value):
+            if target is not None and (isinstance(self.seen[node], Value) or is_tensor(self.seen[node])):
                 self.seen[target] = self.seen[node]
         return self.seen[node]
 
@@ -107,7 +107,7 @@ class Graph:
         word = word_of(node)
         try:
             if not _has_values((*arguments, *options.values())):
-                return _plain(node, word, arguments, options)
+                return _plain(node, self.block, arguments, options)
             return _called(node.target)(self.reader, *arguments, **options)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             raise ValueError(
@@ -291,10 +291,16 @@ def _has_values(arguments: Iterable[Any]) -> bool:
     return any(isinstance(a, Value) or (isinstance(a, (tuple, list)) and _has_values(a)) for a in arguments)
 
 
-def _plain(node: Any, word: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Arithmetic of sizes and of the block's own tensors, as PyTorch does it."""
+def _plain(node: Any, block: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Arithmetic of sizes and of tensors that are given, as PyTorch does it; one that the forward makes may change in place."""
+    word = word_of(node)
     if arguments and is_tensor(arguments[0]) and writes(word, options):
-        raise ValueError("it changes a tensor of the block in place")
+        if storage(node.args[0], block).op != "call_function":
+            raise ValueError("it changes a tensor of the block in place")
+        arguments = (
+            arguments[0].clone(),
+            *arguments[1:],
+        )  # the former one may be asked for again while the block is traced
     call = getattr(arguments[0], word) if node.op == "call_method" else node.target
     rest = for_all_inputs(word, arguments[1:] if node.op == "call_method" else arguments)
     return _still(lambda: call(*rest, **options), "it draws random numbers")

@@ -10,13 +10,16 @@ from typing import Any, cast
 import sympy as sp
 
 from derivations import average, layer_norm, rms_norm
-from derivations.language.nodes import Average
+from derivations.language.nodes import Applied, Average
 from numerics.pytorch.moving import over_all
 from numerics.pytorch.reader import Reader, Rule
+from numerics.pytorch.rough import rough_mean
 from numerics.pytorch.values import BATCH, NEURONS, ONE, Part, Value, number
 
 #: Largest number under the root of a norm that is left out.
 SMALL = 1e-4
+#: And the largest share of what stands there, as of a branch whose weights start near 0.
+SHARE = 1e-2
 
 
 def layer_normed(reader: Reader, name: str, module: Any, x: Any) -> Value:
@@ -66,18 +69,24 @@ def _normed(
         raise ValueError(f"{name} averages over {len(shape)} dimensions; only the last one holds neurons")
     reader.on(value, len(value.axes) - 1, name)
     value = reader.sized(value, int(shape[0]), name)
-    small = _added_under_the_root(reader, name, eps)
+    read = [p.expr for _, parts in value.items() for p in parts]
+    small = _added_under_the_root(reader, name, eps, *(average(e**2) for e in read))
     made = value.each(lambda parts: _divided(reader, parts, centred, small))
     return _gained(reader, name, weight, bias, replace(made, skip=value.normed))
 
 
-def _added_under_the_root(reader: Reader, name: str, eps: float | None) -> sp.Expr:
+def _added_under_the_root(reader: Reader, name: str, eps: float | None, *beside: sp.Expr) -> sp.Expr:
     """The number that a norm adds under its root: left out, and said, where it only guards against a division by 0."""
-    if eps is not None and eps > SMALL:
+    if eps is not None and (eps > SMALL or any(_counts_beside(eps, body) for body in beside)):
         return number(eps)
     size = "rounding" if eps is None else f"{eps:g}"
     reader.remark(f"{name} is taken without the small number that it adds under its root ({size})")
     return sp.S.Zero
+
+
+def _counts_beside(small: float, body: sp.Expr) -> bool:
+    """Whether a number is a share of what a branch puts out that is seen; beside the state it is not."""
+    return bool(body.atoms(Applied)) and small > SHARE * rough_mean(body) > 0
 
 
 def _divided(reader: Reader, parts: tuple[Part, ...], centred: bool, small: sp.Expr) -> tuple[Part, ...]:
@@ -125,7 +134,7 @@ def without_guard(reader: Reader, value: Value) -> Value:
 
     def bare(expr: sp.Expr) -> sp.Expr:
         small, rest = expr.as_coeff_Add()
-        if not (small.is_positive and small <= SMALL and rest.has(Average)):
+        if not (small.is_positive and small <= SMALL and rest.has(Average)) or _counts_beside(float(small), rest):
             return expr
         reader.remark(f"a norm is taken without the small number that it adds ({float(small):g})")
         return rest

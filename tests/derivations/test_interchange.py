@@ -175,3 +175,11 @@ def test_the_diffusion_of_a_collapse_comes_back_whole():
     assert found.start == limit.start != 0
     assert str(found) == str(limit)
     assert dataclasses.replace(found, start=limit.start + 1) != limit  # the control
+
+
+def test_a_choice_between_conditions_comes_back():
+    """It was written, and refused where it was read."""
+    limit = derive(Network("x + eps*A(where(leaky_relu(x) > 1/4, x, 1))", width=1)).limit
+    chosen = limit.covariance.atoms(sp.ITE)
+    assert chosen or "ITE" in limit.to_json()
+    assert Diffusion.from_json(limit.to_json()) == limit

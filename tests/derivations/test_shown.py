@@ -176,3 +176,24 @@ def test_choices_between_conditions_are_read():
         assert "ITE" not in text
     assert "z1 <= 0" in str(d.limit)
     assert "z2 < 0" in str(d.limit)
+
+
+@pytest.mark.parametrize("width", [sp.oo, 3], ids=str)
+def test_what_every_layer_fixes_is_said_where_nothing_moves(width):
+    """The equation was printed as an empty line, and the derivation stopped after "One layer adds"."""
+    d = derive(Network("rms_norm(x + eps*A(B(x, out=2)))", width=width))
+    assert str(d.gram) == "states that move: none"
+    assert "none" in d.gram._repr_latex_()
+    said = " ".join(str(d).split())
+    assert ("Every layer fixes it: K = 1 " if width == sp.oo else " V = 1 ") in said
+    assert "K_αα = 1" in str(derive(Network("rms_norm(x + eps*A(B(x, out=2)))", width=sp.oo, inputs=2)))
+    assert d._repr_latex_()
+
+
+def test_a_result_that_is_said_in_words_alone_has_no_empty_formula():
+    d = derive(Network("x + eps*A(x - average(x))", width=1))
+    assert d._repr_latex_() is None
+    assert (
+        d.gram is None
+    )  # one neuron less its mean is 0: the centred matrix was said to be a geometric Brownian motion
+    assert "tends to the identity" in d._repr_html_()

@@ -150,3 +150,40 @@ def test_copies_that_are_all_one_are_measured_as_one():
     fresh = from_torch(own(), initialiser="measured")
     assert fresh.modules[0][1].source == "measured on 64 fresh copies"
     assert fresh.modules[0][1].error < net.modules[0][1].error / 4
+
+
+def attended(shift):
+    def forward(b, x):
+        scores = b.q(x) @ b.k(x).transpose(-1, -2)
+        return x + b.o((scores + shift(b, x)).softmax(-1) @ b.v(x))
+
+    return Calls(forward, some=torch.zeros(PLACES, PLACES), **{word: nn.Linear(N, N) for word in "qkvo"})
+
+
+def changed(b, x):
+    made = torch.full((x.shape[1], x.shape[1]), 0.0)
+    made += torch.full((x.shape[1], x.shape[1]), -2.0).triu(1)
+    made *= 2 if x.shape[1] > 1 else 3  # a condition has what is before it read while the block is traced
+    return made
+
+
+def seen_before(b, x):
+    made = torch.full((x.shape[1], x.shape[1]), 0.0)
+    name = made.unsqueeze(0)
+    made += torch.full((x.shape[1], x.shape[1]), -2.0).triu(1)
+    return name
+
+
+def of_the_block(b, x):
+    b.some += torch.full((x.shape[1], x.shape[1]), -2.0).triu(1)
+    return b.some
+
+
+def test_a_tensor_that_the_forward_makes_may_change_in_place():
+    """As the buckets of relative positions in T5 do."""
+    at_once = attended(lambda b, x: torch.full((x.shape[1], x.shape[1]), -4.0).triu(1))
+    assert from_torch(attended(changed), positions=PLACES).layer == from_torch(at_once, positions=PLACES).layer
+    with pytest.raises(ValueError, match=r"changes a tensor in place .* then reads under another name"):
+        from_torch(attended(seen_before), positions=PLACES)
+    with pytest.raises(ValueError, match="changes a tensor of the block in place"):
+        from_torch(attended(of_the_block), positions=PLACES)
