@@ -98,8 +98,10 @@ def _searched(expr: sp.Expr, p: sp.Symbol) -> sp.Expr | None:
     if expr.has(sp.I) or not all(_is_searched(term, p) for term in terms):
         return None
     from sympy.integrals.manualintegrate import manualintegrate
+    from sympy.integrals.trigonometry import trigintegrate
 
-    return sp.Add(*(manualintegrate(term, p) for term in terms))
+    found = [manualintegrate(term, p) for term in terms]
+    return sp.Add(*(trigintegrate(t, p) or f if f.has(sp.Integral) else f for t, f in zip(terms, found, strict=True)))
 
 
 def _is_searched(term: sp.Expr, p: sp.Symbol) -> bool:
