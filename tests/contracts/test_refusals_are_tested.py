@@ -31,7 +31,6 @@ PASSED_ON = {
     "numerics/compile/expression.py: TypeError(f'expected {len(self.arguments)} arguments {self.arguments}, got {len(values)}')": "expected 2 arguments",
     "numerics/given.py: ValueError(f'{name} must be {rule.expected}, got {shown(given[name])}')": "must be a",
     "numerics/report/start.py: ValueError(f'{name} must be {rule.expected}, got {shown(value)}')": "must be a",
-    "numerics/pytorch/block.py: ValueError(f'{with_kind(self.block, name)} {reason}')": None,
     "numerics/pytorch/draws.py: ValueError(f'{name}: {error}')": None,
     "numerics/pytorch/graph.py: Unread(f'{error}{asks}')": None,
     "numerics/pytorch/graph.py: ValueError(f'{with_kind(self.block, node.target)}: {error}')": None,
