@@ -8,7 +8,7 @@ from numerics.cli import main
 
 
 def complaint(capsys, *arguments) -> str:
-    """The one line with which a command line is refused; before it may stand how long work took, on a slow machine."""
+    """The one line with which a command line is refused; before it may stand what takes long and how long it took, on a slow machine."""
     try:
         code = main(list(arguments))
     except SystemExit as stopped:  # argparse's way
@@ -16,7 +16,7 @@ def complaint(capsys, *arguments) -> str:
     captured = capsys.readouterr()
     assert code == 2
     assert captured.out == ""
-    said = re.sub(r"\A(?:  [^\n]*: [\d.]+ s\n)+", "", captured.err)
+    said = re.sub(r"\A(?:  [^\n]*(?: …|: [\d.]+ s)\n)+", "", captured.err)
     assert said.startswith("deeplimits: error: ")
     assert said.count("\n") == 1
     assert said.endswith("\n")

@@ -77,7 +77,7 @@ def pair(name: str) -> Callable[[str], tuple[int, int]]:
     """A reader of two whole numbers with an x between them."""
 
     def read(text: str) -> tuple[int, int]:
-        if not re.fullmatch(r"[1-9]\d{0,2}x[1-9]\d{0,5}", text, re.ASCII):
+        if not re.fullmatch(r"[1-9]\d{0,8}x[1-9]\d{0,8}", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"{name} must be two whole numbers such as 3x4, got {text[:40]!r}")
         rows, columns = map(int, text.split("x"))
         if rows * columns > 10_000_000:

@@ -244,7 +244,9 @@ def test_layers_that_make_no_sense_are_refused(arguments, says, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--random", "1000x2"], "random must be two whole numbers"),
+        (["--random", "9000000x2"], "random must be at most 10000000 numbers together, got 9000000x2"),
+        (["--random", "4000000x2"], "1 kernel of 4000000 with 4000000 inputs takes about"),
+        (["--random", "12345678901x2"], "random must be two whole numbers"),
         (["--random", "3"], "random must be two whole numbers such as 3x4"),
         (["--random", "0x4"], "random must be two whole numbers"),
         (["--random", "2x2", "--inputs", "a.csv"], "given both"),
