@@ -23,6 +23,17 @@ class Test:
     p_value: float
 
 
+def shown_p(value: float, digits: int = 2) -> str:
+    """A p-value as it is read after a "p": no test has shown it to be 0 where it is only less than doubles hold.
+
+    Examples
+    --------
+    >>> shown_p(0.01234), shown_p(0.0, digits=1)
+    ('= 0.012', '< 1e-300')
+    """
+    return "< 1e-300" if value < 1e-300 else f"= {value:.{digits}g}"
+
+
 @dataclass(frozen=True, repr=False)
 class Estimate(Legible):
     r"""A number with its standard error; sums, differences and multiples of independent ones propagate it.

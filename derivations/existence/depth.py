@@ -35,7 +35,7 @@ from derivations.diffusion import Diffusion, NeuronDiffusion
 from derivations.errors import DerivationError, NotClosed
 from derivations.existence.directions import by_directions
 from derivations.existence.flows import SecondMoments
-from derivations.existence.growth import explosion_by_powers, is_lipschitz, is_smooth, is_smooth_everywhere
+from derivations.existence.growth import explosion_by_powers, has_slopes, is_lipschitz, is_smooth, is_smooth_everywhere
 from derivations.existence.joint import linear_growth
 from derivations.existence.layers import added_degree, has_norms, is_locally_lipschitz
 from derivations.existence.statement import UNKNOWN, Existence
@@ -43,9 +43,13 @@ from derivations.language.single import OneMatrixLayer
 from derivations.limits.closure import GramLimit, gram_limit
 from derivations.limits.elimination.heads import heads
 from derivations.limits.elimination.labels import Exchange
-from derivations.piecewise import Analysis, analyse
+from derivations.piecewise import Analysis, analyse, pieces
+from derivations.piecewise.cuts import Point, side
+from derivations.piecewise.terms import LOG
 from derivations.sums import CoordinateSum
 from derivations.symbols import state
+
+_SAME = sp.Rational(1, 10**20)  # a value that is no other than the limit, evaluated at 30 digits
 
 #: Positions of an input up to which its Gram matrix is looked at, and where few of its entries say all.
 MOST_POSITIONS = (6, 8)
@@ -77,8 +81,7 @@ def _unique(a: Analysis, architecture: Recipe, layer: OneMatrixLayer, still: boo
     if not a.complete or a.intervals != ((-sp.oo, sp.oo),) or a.poles:
         missing = a.reason or "it is not defined on the whole line, or infinite somewhere"
         return UNKNOWN, UNKNOWN, f"the activation is not seen to be locally bounded: {missing}"
-    orders = [order for point in (*a.zeros, *a.kinks) for order in point.orders]
-    if not a.jumps and all(order is not None and order >= 1 for order in orders):
+    if not a.jumps and has_slopes(a):
         return "yes", "yes", "the activation is locally Lipschitz, and the noise is linear in it"
     one = architecture.width == 1 and architecture.coordinates == 1 and still
     if one and layer.weights.bias_variance == 0:
@@ -93,10 +96,16 @@ def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
     """
     stops: list[sp.Expr] = []
     for p in sorted({p.value: p for p in (*a.kinks, *a.jumps, *a.zeros)}.values(), key=float):
-        value = a.expr.subs(a.variable, p.value)
+        value = _value(a, p)
         vanishing = [q for q, limit in zip(p.orders, p.limits, strict=True) if limit == 0]
-        if None in (*p.limits, *vanishing) or not value.is_number:
+        if None in (*p.limits, *vanishing) or not value.is_number or value is sp.nan:
             return UNKNOWN, UNKNOWN, f"how the activation behaves at {p.value} is not known"
+        if sp.Rational(1, 2) in vanishing and any(_by_logarithms(a, p.value, k) for k in (-1, 1)):
+            return (
+                UNKNOWN,
+                UNKNOWN,
+                f"the inverse square of the activation is integrable at {p.value}, or not, by logarithms, which are not looked at",
+            )
         integrable = all(bool(2 * q < 1) for q in vanishing if q is not None)
         if integrable and value == 0:
             return (
@@ -120,12 +129,37 @@ def _engelbert_schmidt(a: Analysis) -> tuple[str, str, str]:
     )
 
 
+def _value(a: Analysis, p: Point) -> sp.Expr:
+    """What a function is at a point: its limit, where both sides have the same and the formula has no other value there, as at zeros by digits."""
+    try:
+        value = a.expr.subs(a.variable, p.value)
+    except (TypeError, ValueError):  # SymPy compares no formula that is infinite there
+        value = sp.nan
+    limit = p.limits[0]
+    if limit is None or limit != p.limits[1]:
+        return value
+    apart = value.is_number and value is not sp.nan and bool(abs(value - limit).evalf(30) > _SAME)
+    return value if apart else limit
+
+
+def _by_logarithms(a: Analysis, point: sp.Expr, inwards: int) -> bool:
+    """Whether a function behaves on one side of a point as a power times logarithms."""
+    beside = (p.expr for p in pieces(a.expr, a.variable) if (p.left if inwards > 0 else p.right) == point)
+    coefficient = side(next(beside, a.expr), a.variable, point, inwards).coefficient
+    return coefficient is None or coefficient.has(LOG)
+
+
 def _explodes(
     a: Analysis, limit: Diffusion | NeuronDiffusion, architecture: Recipe, layer: OneMatrixLayer
 ) -> tuple[str, str]:
     drift = limit.neuron_drift if isinstance(limit, NeuronDiffusion) else limit.drift
     variance = limit.neuron_entry(0, 0) if isinstance(limit, NeuronDiffusion) else limit.entry(0, 0)
     sides = [_growth(a, end) for end in (-sp.oo, sp.oo)]
+    if None in sides and not a.poles and architecture.width == architecture.coordinates == 1 and drift[0] == 0:
+        return (
+            "cannot",
+            "without drift one neuron is Brownian motion in another clock, which comes back from everywhere",
+        )
     if a.poles or None in sides:
         return UNKNOWN, "the growth of the activation at infinity is not known"
     low, high = sides
@@ -143,8 +177,8 @@ def _explodes(
             return "cannot", "the activation grows at most linearly, and there is no drift"
         return _by_recurrence(weakest, n)
     if kappa.is_number and not kappa.has(CoordinateSum) and kappa.is_positive is not None:
-        side = high if kappa.is_positive else low
-        if side <= sp.S.Half:
+        ahead = high if kappa.is_positive else low
+        if ahead <= sp.S.Half:
             return (
                 "cannot",
                 f"the drift is {kappa} times the variance, and the activation's square grows at most linearly there",

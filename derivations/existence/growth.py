@@ -13,7 +13,7 @@ from derivations.diffusion import Diffusion
 from derivations.errors import DerivationError
 from derivations.gaussian import GaussianExpectation, GaussianJointExpectation
 from derivations.language.statements import Matrix, Mean
-from derivations.piecewise import analyse
+from derivations.piecewise import Analysis, analyse
 from derivations.piecewise.cuts import side
 from derivations.special import ExpertGate
 from derivations.sums import CoordinateSum
@@ -101,10 +101,30 @@ def _is_lipschitz_function(expr: sp.Expr, x: sp.Symbol) -> bool:
         a = analyse(expr.xreplace({x: own}), own)
     except DerivationError:
         return False
-    orders = [q for p in (*a.zeros, *a.kinks) for q in p.orders]
     if not all(_is_tame_end(a.expr, own, low, 1) and _is_tame_end(a.expr, own, high, -1) for low, high in a.intervals):
         return False
-    return a.complete and not a.jumps and not a.poles and all(q is not None and q >= 1 for q in orders)
+    return a.complete and not a.jumps and not a.poles and has_slopes(a)
+
+
+def has_slopes(a: Analysis) -> bool:
+    """Whether a function has slopes on both sides of its zeros and kinks, which x log|x|, a zero of order 1, does not have.
+
+    Examples
+    --------
+    >>> x = sp.Symbol("x", real=True)
+    >>> [has_slopes(analyse(f, x)) for f in (sp.tanh(abs(x)), x * sp.log(abs(x)), sp.sqrt(abs(x)))]
+    [True, False, False]
+    """
+    points = (*a.zeros, *a.kinks)
+    if not all(q is not None and q >= 1 for p in points for q in p.orders):
+        return False
+    slope = sp.diff(a.expr, a.variable)
+    sides = [(p.value, inwards) for p in points for q, inwards in zip(p.orders, (-1, 1), strict=True) if q == 1]
+    return not any(_is_infinite(side(slope, a.variable, value, inwards).limit) for value, inwards in sides)
+
+
+def _is_infinite(limit: sp.Expr | None) -> bool:
+    return limit is not None and limit.is_infinite is True
 
 
 def _is_tame_end(expr: sp.Expr, x: sp.Symbol, end: sp.Expr, inwards: int) -> bool:

@@ -6,7 +6,8 @@ exponent is read off the coefficients: with :math:`\sigma = d\,s'/s = -2 d\mu/a`
 evaluated, with as many digits as their cancellations ask for, at distances that fall by a factor of four, until they have settled:
 their differences shrink geometrically, as they do wherever corrections are powers, or they grow without bound, as they do at the
 end of an exponential. A limit is critical if it is :math:`-1` to :math:`10^{-6}`: with such corrections the integral then diverges. Where
-logarithms decide, exponents do not settle, and the answer is None.
+logarithms decide, exponents do not settle so, and are looked at once more at distances whose logarithms double
+(:mod:`derivations.laws.slowly`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from derivations.calculus.ends import AtEnd
 from derivations.calculus.intervals import coefficients
 from derivations.calculus.means import in_decimals
 from derivations.diffusion import Diffusion
+from derivations.laws import slowly
 from derivations.laws.numbers import compiled
 
 _DIGITS = (25, 40, 80, 160, 320, 640, 1280)
 _FACTOR = 4
 _POINTS = 40
+_DOUBLINGS = 11  # to distances of 10^-308, and 10^-616 where states keep their digits
 _FEWEST = 6  # points before a limit is read off
 _CRITICAL = sp.Rational(1, 10**6)
 #: What mpmath raises where a function has no value, or one too large to be written down.
@@ -59,7 +62,7 @@ class Approach:
         r"""The numbers :math:`\sigma`, :math:`\gamma` and :math:`\mu` (inward at a finite end) at ever smaller distances."""
         found: list[tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf]] = []
         for k in range(_POINTS):
-            here = self._settled(k)
+            here = self._settled(self._first + k)
             if here is None:
                 break
             found.append(here)
@@ -69,13 +72,19 @@ class Approach:
                     break
         return tuple(found)
 
-    def _settled(self, k: int) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf] | None:
-        """The numbers at the k-th distance, with digits doubled until they agree; None where there are none."""
+    @property
+    def _first(self) -> int:
+        """The power of 4 from which on distances are looked at."""
+        away = mp.convert(_number(self.inside)) - _number(self.point) if self.point.is_finite else _number(self.inside)
+        return 1 - _below(min(1, abs(away))) if self.point.is_finite else 1 - _below(1 / max(1, abs(away)))
+
+    def _settled(self, power: int) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf] | None:
+        """The numbers at the distance 4^(−power), with digits doubled until they agree; None where there are none."""
         last = None
         for digits in _DIGITS:
             with mp.workdps(digits):
                 try:
-                    here = self._at(k)
+                    here = self._at(power)
                 except _NO_VALUE:
                     here = None
             if here is not None and last is not None and all(map(_agree, here, last)):
@@ -83,17 +92,15 @@ class Approach:
             last = here
         return None
 
-    def _at(self, k: int) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf] | None:
+    def _at(self, power: int) -> tuple[mpmath.mpf, mpmath.mpf, mpmath.mpf] | None:
         finite = self.point.is_finite
-        inside = _number(self.inside)
         if finite:
             end = _number(self.point)
-            away = inside - end
-            x = end + mp.sign(away) * mp.mpf(_FACTOR) ** (_below(min(1, abs(away))) - k - 1)
+            x = end + mp.sign(_number(self.inside) - end) * mp.mpf(_FACTOR) ** -power
             d = x - end
         else:
             side = 1 if self.point == sp.oo else -1
-            x = d = side * mp.mpf(_FACTOR) ** (1 - _below(1 / max(1, abs(inside))) + k)
+            x = d = side * mp.mpf(_FACTOR) ** power
         a = self.variance(x)
         step = d * mp.mpf(10) ** (-mp.dps // 3)
         slope = (self.variance(x + step) - self.variance(x - step)) / (2 * step)
@@ -122,8 +129,37 @@ class Approach:
 
     @cached_property
     def signs(self) -> tuple[int | None, ...]:
-        """As :meth:`_signs` says, of all points."""
-        return self._signs(self.exponents)
+        """As :meth:`_signs` says, of all points; where logarithms decide, as they do."""
+        found = self._signs(self.exponents)
+        if None not in found:
+            return found
+        return tuple(late if sign is None else sign for sign, late in zip(found, self._late_signs, strict=True))
+
+    @cached_property
+    def _late_signs(self) -> tuple[int | None, ...]:
+        """The same at distances whose logarithms double."""
+        last = _DOUBLINGS if not self.point.is_finite or self.point == 0 else _DOUBLINGS - 1
+        powers = [2**j for j in range(2, last) if 2**j >= self._first]
+        seen = []
+        for power in powers:
+            here = self._settled(power)
+            if here is None:
+                return (None,) * 7
+            seen.append(here)
+        logs = [power * mp.log(_FACTOR) for power in powers]
+        scale = [s + 1 for s, _, _ in seen]
+        speed = [1 - s - g for s, g, _ in seen]
+        growth = [g for _, g, _ in seen]
+        pushes = [mu for _, _, mu in seen]
+        return (
+            slowly.converges(scale, logs),
+            slowly.converges(speed, logs),
+            slowly.converges_twice(speed, growth, logs),
+            slowly.converges_twice(scale, growth, logs),
+            slowly.vanishes(growth, logs),
+            slowly.vanishes(slowly.orders(pushes, logs), logs[:-1]) if all(mu > 0 for mu in pushes) else 0,
+            slowly.converges([1 - g for g in growth], logs),
+        )
 
     @property
     def attracting(self) -> bool | None:
@@ -144,6 +180,11 @@ class Approach:
     def enterable(self) -> bool | None:
         r""":math:`N < \infty`."""
         return self.light if self.attracting else _both(self.light, self.attracting, _converges(self.signs[3]))
+
+    @property
+    def passable(self) -> bool | None:
+        r""":math:`\int \mathrm{d}y/a < \infty` although a vanishes like y but for logarithms; None where powers decide."""
+        return None if self._signs(self.exponents)[6] is not None else _converges(self.signs[6])
 
     @property
     def _at_end(self) -> AtEnd | None:

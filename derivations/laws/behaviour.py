@@ -58,7 +58,7 @@ def end_behaviour(
 
     Where the coefficients are rational near the end, Feller's test is exact (:func:`~derivations.calculus.boundaries.classify`).
     Elsewhere its exponents are read off as numbers (:func:`~derivations.laws.approach.approach`). Where these do not settle, as of
-    noise that oscillates, an infinite end is not reached at linear growth; else a known law is asked, and algebra where the
+    noise that oscillates or of log log, an infinite end is not reached at linear growth; else a known law is asked, and algebra where the
     coefficients hold no function but logarithms. A process without drift is in its natural scale, and never reaches an infinite end.
 
     Parameters
@@ -148,6 +148,12 @@ def _by_numbers(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], inside: s
         return EndBehaviour(interval[right], False, False, "", "linear growth")
     if reached is None or (reached and returns is None):
         return _by_law(process, interval, right)
+    if reached and way.passable and interval[right] not in (process.domain.inf, process.domain.sup):
+        raise NoClosedForm(
+            f"the process comes to the zero of its noise at {process.states[0]} = {interval[right]}, where by a power of a logarithm the inverse of "
+            "the squared noise is integrable, and whether it goes on to the other side is not decided; simulate, or give the side that it "
+            "starts on as the domain to stop it there"
+        )
     sticky = bool(reached and way.sticky)
     return EndBehaviour(interval[right], reached, bool(returns), way.kind or "", "local exponents", sticky)
 
@@ -166,5 +172,6 @@ def _by_law(process: Diffusion, interval: tuple[sp.Expr, sp.Expr], right: bool) 
     if {f.func for entry in (*process.drift, *process.covariance) for f in entry.atoms(sp.Function)} == {sp.log}:
         return _of(classify(process, interval)[right])
     raise NoClosedForm(
-        f"it is not decided what the process does at {interval[right]}: its local exponents do not settle there; restrict the domain"
+        f"it is not decided what the process does at {interval[right]}: its local exponents do not settle there, nor do those of logarithms; "
+        "restrict the domain"
     )

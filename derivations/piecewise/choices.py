@@ -62,9 +62,12 @@ def _at_least(left: sp.Expr, right: sp.Expr) -> sp.Basic:
 
 
 def is_nested(expr: sp.Expr, variable: sp.Symbol) -> bool:
-    """Whether there are kinks inside kinks."""
+    """Whether there are kinks inside kinks, or in what a choice compares."""
     kinked = [node for node in expr.atoms(*KINKED) if node.has(variable)]
-    return any(arg.has(*KINKED, sp.Piecewise) for node in kinked for arg in node.args)
+    if any(arg.has(*KINKED, sp.Piecewise) for node in kinked for arg in node.args):
+        return True
+    compared = {c for choice in expr.atoms(sp.Piecewise) for _, c in choice.args if c.has(variable)}
+    return any(node in condition.atoms(*KINKED) for condition in compared for node in kinked)
 
 
 def outermost_choice(expr: sp.Expr, variable: sp.Symbol) -> sp.Piecewise | None:

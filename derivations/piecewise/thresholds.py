@@ -86,10 +86,29 @@ class _Ordered:
         self.value = value
 
     def __lt__(self, other: _Ordered) -> bool:
-        less = sp.sympify(self.value - other.value).is_negative
+        less = _less(sp.sympify(self.value - other.value))
         if less is None:
             raise DerivationError(
-                f"cannot order the breakpoints {self.value} and {other.value}; "
-                "give the parameters a sign, e.g. Symbol('c', positive=True)"
+                f"cannot order the breakpoints {self.value} and {other.value}; {_way_out(self, other)}"
             )
         return bool(less)
+
+
+def _way_out(one: _Ordered, other: _Ordered) -> str:
+    """What to do: a sign may decide, unless all that can change the order has one, as the covariances of neurons do."""
+    symbols = sorted((one.value - other.value).free_symbols, key=str)
+    if any(s.is_positive is None and s.is_negative is None for s in symbols):
+        return "give the parameters a sign, e.g. Symbol('c', positive=True)"
+    names = ", ".join(map(str, symbols))
+    return (
+        f"which comes first may change with {names}; no formula is derived over such a change: simulate networks of finite width, or give "
+        "parameters numbers"
+    )
+
+
+def _less(difference: sp.Expr) -> bool | None:
+    """Whether a difference is negative for all parameters, also where only written out it is seen to be."""
+    known: bool | None = difference.is_negative
+    if known is None:
+        known = sp.expand(difference).is_negative
+    return known

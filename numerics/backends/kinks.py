@@ -106,8 +106,13 @@ def _kept_inside(branch: sp.Expr, holds: sp.Basic) -> sp.Expr:
 
 
 def _inside(holds: sp.Basic, variable: sp.Symbol) -> sp.Expr:
-    """A point at which the condition holds, away from its ends."""
-    indicator = sp.Piecewise((sp.S.One, holds), (sp.S.Zero, True))
+    """A point at which the condition holds, away from its ends; what is written apart at single points is read as it is elsewhere."""
+    elsewhere = holds.replace(
+        lambda node: isinstance(node, Where) and isinstance(node.args[0], sp.Eq), lambda node: node.args[2]
+    )
+    if elsewhere.has(Where):
+        return sp.S.One
+    indicator = sp.Piecewise((sp.S.One, elsewhere), (sp.S.Zero, True))
     try:
         return next(part.interior() for part in pieces(indicator, variable) if part.expr == 1)
     except (DerivationError, StopIteration):

@@ -24,7 +24,7 @@ from derivations.errors import kind_of
 from derivations.limits import CollapseDiffusion
 from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
-from numerics.statistics import Estimate, Test, holm, ks_test
+from numerics.statistics import Estimate, Test, holm, ks_test, shown_p
 
 Array = NDArray[np.float64]
 
@@ -186,9 +186,9 @@ class Validation(Legible):
             "" if row.derived is None else f"{row.derived:.5g}",
             "" if row.measured is None else str(row.measured),
             f"{row.statistic} = {row.test.statistic:.3g}",
-            f"{row.test.p_value:.2g}",
+            shown_p(row.test.p_value).removeprefix("= "),
             f"{row.statistic} = {row.control.statistic:.3g}",
-            f"{row.control.p_value:.1g}",
+            shown_p(row.control.p_value, 1).removeprefix("= "),
             ("✓ " if verdict == "agrees" else "✗ ") + verdict,
         )
 

@@ -14,6 +14,7 @@ from derivations.errors import unknown
 from derivations.notation.printed import Legible
 from numerics.ensembles import Seed, seed_sequence
 from numerics.extras import how_to_install, is_missing
+from numerics.statistics import shown_p
 from numerics.validation import hayou, li_nica, own, peluchetti
 from numerics.validation.base import LEVEL, Row, Validation
 from numerics.validation.claims import AtStart, Claim, Number
@@ -132,8 +133,8 @@ def _numbers(row: Row, adjusted: float) -> str:
     """What was derived and measured, the test, and its control."""
     number = "" if row.derived is None else f"derived {row.derived:.5g}, measured {row.measured}; "
     return (
-        f"{number}{row.statistic} = {row.test.statistic:.3g}, p = {adjusted:.2g}; "
-        f"control {row.statistic} = {row.control.statistic:.3g}, p = {row.control.p_value:.1g}"
+        f"{number}{row.statistic} = {row.test.statistic:.3g}, p {shown_p(adjusted)}; "
+        f"control {row.statistic} = {row.control.statistic:.3g}, p {shown_p(row.control.p_value, 1)}"
     )
 
 

@@ -1,11 +1,13 @@
 """Where the Jacobian has no equation, or none is derived: jumps, slopes without a mean square, a softmax at a fixed width."""
 
+import numpy as np
 import pytest
 import sympy as sp
 
 from derivations import AttentionBlock, DerivationError, Network, NoLimit, NotClosed, Weights, derive, epsilon, relu
 from derivations.backward import gradient_flow, jacobian
 from derivations.limits.slopes import require_slopes
+from tests.backward_moments import assert_met, moments
 
 A, B, C = Weights("A"), Weights("B", out=5), Weights("C", out=5)
 
@@ -121,7 +123,15 @@ def test_a_kink_at_an_average_is_no_jump():
 
 
 def test_the_slope_where_state_and_matrix_meet_is_known():
-    require_slopes(Network("x + eps*A(leaky_relu(x + B(x)))", width=2).program())
+    """Compared with layers that are drawn, whose derivative is A φ'(x + Bx)(1 + B) by hand."""
+    network = Network("x + eps*A(leaky_relu(x + B(x)))", width=2)
+    start, rng = np.array([[0.8], [-0.5]]), np.random.default_rng(11)
+    a, b = rng.standard_normal((2, 40_000, 2, 2)) / np.sqrt(2)
+    met = start[:, 0] + b @ start[:, 0]
+    slopes = np.where(met > 0, 1.0, 0.01)
+    first = a @ (slopes[..., None] * (np.eye(2) + b))
+    samples = np.einsum("sij,sj->si", a, slopes * met), first, np.zeros_like(first)
+    assert_met(moments(network, start, samples), wrong=1.1)
 
 
 @pytest.mark.parametrize(

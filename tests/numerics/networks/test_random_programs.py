@@ -82,12 +82,12 @@ def check_against_the_limit(seed, samples):
 
 #: Layers whose limits take less than half a second, and others that take less than three; found by trying.
 QUICK = (0, 2, 6, 8, 9, 16, 18, 22)
-LONGER = (3, 5, 7, 10, 13, 14, 19, 21, 23, 24, 25, *range(27, 36), 37, 42, 43, 9206, 9234)
+LONGER = (3, 5, 7, 10, 13, 14, 23, 24, 25, *range(27, 36), 37, 42, 43, 9206, 9234)
 
 
 @pytest.mark.parametrize("seed", [*QUICK, *(pytest.param(k, marks=pytest.mark.slow) for k in LONGER)])
 def test_drawn_layers_have_the_derived_moments(seed):
-    check_against_the_limit(seed, 10_000)
+    assert check_against_the_limit(seed, 10_000)
 
 
 @pytest.mark.slow

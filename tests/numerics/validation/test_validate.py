@@ -40,6 +40,7 @@ from numerics.validation import (
     validate,
 )
 from numerics.validation.base import CONTROL_LEVEL, WRONG, depth_below_noise, negative_control, spawn
+from numerics.validation.catalogue import _numbers
 from numerics.validation.checks import LAW_CHECKS, LIMIT_CHECKS, _one_layer_mean, coefficients, one_layer
 from numerics.validation.equation import _DrawnOnce, _falls
 from numerics.validation.hayou import (
@@ -432,3 +433,13 @@ def test_networks_whose_layers_are_long_are_seen():
     # and how many pairs of sizes leave over too much
     assert _falls(_DrawnOnce(long), most_powerful(long), 0) == (False, 2)
     assert _falls(_DrawnOnce(short), most_powerful(short), 0) == (True, 0)
+
+
+def test_a_p_value_below_what_doubles_hold_is_not_said_to_be_0():
+    """By a table and by the list of claims; a p-value that doubles hold is a number."""
+    gone, seen = Test(60.0, 0.0), Test(2.0, 0.0455)
+    table = Validation((Row("a claim", "z", seen, gone), Row("another", "z", gone, seen)))
+    assert [(cells[4], cells[6]) for cells in table.table()[1:]] == [("0.045", "< 1e-300"), ("< 1e-300", "0.05")]
+    said = _numbers(table.rows[1], 0.0)
+    assert said == "z = 60, p < 1e-300; control z = 2, p = 0.05"
+    assert "p = 0;" not in said
