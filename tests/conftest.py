@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,28 @@ import sympy as sp
 from tests.helpers import GoldenFile, share_cores
 
 GOLDEN = Path(__file__).parent / "golden"
+#: Tests that took longer when they were measured: slow ones beside those that are marked, so that the fast lane takes two minutes.
+SLOW, SECONDS = Path(__file__).parent / "slow.txt", 0.2
+
+
+class _Measured:
+    """Processor seconds of each test, after which the list of slow ones is written anew."""
+
+    def __init__(self) -> None:
+        self.slow: list[str] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        start = time.process_time()
+        result = yield
+        if time.process_time() - start > SECONDS and isinstance(
+            item, pytest.Function
+        ):  # docstrings stay where they are
+            self.slow.append(item.nodeid)
+        return result
+
+    def pytest_sessionfinish(self) -> None:
+        SLOW.write_text("".join(f"{name}\n" for name in sorted(self.slow)), encoding="utf-8")
 
 
 class _EveryDoctest:
@@ -31,10 +54,25 @@ def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(200_000, 20, 20)
     share_cores(config.getoption("numprocesses", None) or 0)
     config.pluginmanager.register(_EveryDoctest(), "every-doctest")
+    if config.getoption("--measure"):
+        config.pluginmanager.register(_Measured(), "measured")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="rewrite the golden files from what the tests produce")
+    parser.addoption(
+        "--measure",
+        action="store_true",
+        help=f"rewrite {SLOW.name}, from a whole fast lane in one process: -m 'not slow'",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    listed = set() if config.getoption("--measure") else set(SLOW.read_text(encoding="utf-8").splitlines())
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_collection_finish() -> None:

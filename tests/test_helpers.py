@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import pytest
 import sympy as sp
 
+from tests.conftest import SLOW
 from tests.helpers import GoldenFile, equal_by_sampling, equal_symbolically, share_cores
 
 x = sp.Symbol("x", real=True)
@@ -88,3 +91,13 @@ def test_processes_side_by_side_share_the_cores(monkeypatch):
     monkeypatch.setattr(os, "environ", {"OPENBLAS_NUM_THREADS": "7"})
     share_cores(4)
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"  # what was asked for stays
+
+
+def test_the_list_of_slow_tests_names_tests_that_exist():
+    # a renamed test would join the fast lane without a word
+    sources = {}
+    for name in SLOW.read_text(encoding="utf-8").splitlines():
+        file, *scopes = name.partition("[")[0].split("::")
+        source = sources.setdefault(file, Path(file).read_text(encoding="utf-8"))
+        assert re.search(rf"^\s*def {scopes[-1]}\(", source, re.MULTILINE), name
+    assert sources

@@ -17,9 +17,10 @@ import sympy as sp
 from derivations import Network
 from derivations.kernels import ntk
 from numerics.compile import compile_expression
-from tests.drawn_layers import DrawnLayer
 
 jax = pytest.importorskip("jax", reason="layers by hand are differentiated by the extra jax")
+from tests.drawn_layers import DrawnLayer  # noqa: E402
+
 jnp = jax.numpy
 
 SECOND = np.array([[1.1, 0.5], [0.5, 0.8]])
