@@ -19,7 +19,7 @@ SLOW, SECONDS = Path(__file__).parent / "slow.txt", 0.2
 
 
 class _Measured:
-    """Processor seconds of each test, after which the list of slow ones is written anew."""
+    """Processor seconds of each test; those that took longer join the list of slow ones."""
 
     def __init__(self) -> None:
         self.slow: list[str] = []
@@ -28,14 +28,17 @@ class _Measured:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         start = time.process_time()
         result = yield
-        if time.process_time() - start > SECONDS and isinstance(
-            item, pytest.Function
-        ):  # docstrings stay where they are
+        is_test = isinstance(item, pytest.Function)  # docstrings stay where they are
+        if is_test and time.process_time() - start > SECONDS:
             self.slow.append(item.nodeid)
         return result
 
     def pytest_sessionfinish(self) -> None:
-        SLOW.write_text("".join(f"{name}\n" for name in sorted(self.slow)), encoding="utf-8")
+        SLOW.write_text("".join(f"{name}\n" for name in sorted({*_listed(), *self.slow})), encoding="utf-8")
+
+
+def _listed() -> set[str]:
+    return set(SLOW.read_text(encoding="utf-8").splitlines()) if SLOW.exists() else set()
 
 
 class _EveryDoctest:
@@ -63,13 +66,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--measure",
         action="store_true",
-        help=f"rewrite {SLOW.name}, from a whole fast lane in one process: -m 'not slow'",
+        help=f"add tests that take long to {SLOW.name}; with -m 'not slow', in one process",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    listed = set() if config.getoption("--measure") else set(SLOW.read_text(encoding="utf-8").splitlines())
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    listed = _listed()
     for item in items:
         if item.nodeid in listed:
             item.add_marker(pytest.mark.slow)

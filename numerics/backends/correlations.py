@@ -58,7 +58,7 @@ def _by_one_root(angles: list[sp.Expr], expr: sp.Expr) -> tuple[dict[sp.Expr, sp
     floored = {
         p: _floored(p.base) ** p.exp
         for p in halves
-        if p not in roots and any(_is_complement(p.base, angle.args[0]) for angle in angles)
+        if p not in roots and len(p.free_symbols) > 1 and any(_is_complement(p.base, a.args[0]) for a in angles)
     }
     turned = {p: root for p, (_, root) in roots.items()}
     return {a: _by_root(a, found, cancel) for a, found in read.items()}, turned | floored
@@ -130,7 +130,9 @@ def _floored(determinant: sp.Expr) -> sp.Expr:
 def _determinant(correlation: sp.Expr) -> tuple[sp.Expr, sp.Expr, sp.Expr] | None:
     """A covariance, the determinant and the product of the variances, if these are under roots, or one variance of both."""
     above, below = correlation.as_numer_denom()
-    if below.is_number:
+    if below.is_number or (
+        below.is_polynomial() and len(correlation.free_symbols) == 1
+    ):  # V/(1 + V) has no angle to lose
         return None
     content, above = above.as_content_primitive()
     product = below**2 / content**2

@@ -41,7 +41,7 @@ from derivations import (
 from derivations import RECIPES as ALL_RECIPES
 from numerics import compare, distribution, kernel_matrix, simulate_network, simulate_sde, validate
 from numerics.report import Start, report
-from numerics.validation import equation, subjects
+from numerics.validation import scores, subjects
 
 A, B, C = Weights("A"), Weights("B"), Weights("C")
 HALF = sp.Rational(1, 2)
@@ -197,7 +197,7 @@ def test_the_table_has_every_recipe():
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_command_runs_or_says_why(monkeypatch, recipe, regime, inputs):
     monkeypatch.setattr(subjects, "RANKED", RANKS)
-    monkeypatch.setattr(equation, "RANKED", RANKS)
+    monkeypatch.setattr(scores, "RANKED", RANKS)
     reported = recipe in REPORTED and inputs == 1
     said = _cell(recipe, regime, inputs, tuple(c for c in COMMANDS if c != "report" or reported))
     _check(said)
